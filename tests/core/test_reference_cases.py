@@ -247,6 +247,7 @@ class TestOrders:
             ([order(2, "fulfilled", total=800), order(1, "cancelled")], (1, 800)),
             ([order(0, "updated", total=900), order(1, "cancelled"), order(2, "fulfilled", total=800)], (1, 900)),
             ([order(2, "fulfilled", total=800)], (0, 0)),
+            ([order(0), order(1, "cancelled"), order(2, "fulfilled"), order(3, "cancelled", total=400)], (1, 600)),
             ([order(1, "cancelled"), order(2, "fulfilled", total=800), order(0)], (1, 1000)),
             # part of it is cancelled
             ([order(0), order(1, "cancelled", total=400)], (1, 600)),
@@ -273,6 +274,7 @@ class TestOrders:
     def test_a_payment_after_a_cancellation_is_dated_at_itself(self) -> None:
         events = [order(0), order(HOUR, "cancelled"), order(DAY)]
         assert view(events)["last_order_at"] == DAY
+        assert view([events[0], events[2], events[1]])["last_order_at"] == DAY
         assert view(events)["last_activity_at"] == DAY
 
     def test_a_fulfilment_after_a_cancellation_is_dated_at_itself_and_passive(self) -> None:

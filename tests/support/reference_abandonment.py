@@ -141,6 +141,9 @@ class Abandonments:
                 self.episode.newest = opening
             if a.clicks("product_viewed"):
                 self.episode.views.append(a.event)
+        # rule 5 reaches a view also if the addition or checkout event after it comes later than the order
+        for purchase in self.story.now.in_force:
+            self.leave_to(purchase)
         self.awaits_step1 = self.awaits_step1 or moved
 
     def opening(self, a: Applied) -> Trace | None:
@@ -258,7 +261,7 @@ class Abandonments:
             episode_started_at=episode.first.at,
             items=items,
             items_cut=cut,
-            value=value if items else None,  # nothing is known of it, nor in which currency
+            value=value if items else None,
             currency=currency if items else None,
             cart_id=c.shown("cart_id"),
             checkout_id=c.shown("checkout_id"),

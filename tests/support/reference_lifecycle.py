@@ -183,11 +183,12 @@ class Customer:
         else:
             for key in [*noted.stopped, *noted.resumed]:
                 self.story.place(Change(event.at, key, key in noted.resumed), newest)
-            if noted.sale is not None:
-                self.count_in_stage(noted.sale)
-                purchase = self.purchase(noted.sale)
+            if noted.order is not None and noted.sold_by is not None:
+                if noted.sold_by is event:
+                    self.count_in_stage(noted.order)
+                purchase = self.purchase(noted.order, noted.sold_by)
                 self.story.place(purchase, newest)
-                self.abandonments.settle(purchase, noted.sale)
+                self.abandonments.settle(purchase, noted.order)
         if active:
             self.in_sessions(event.at)
             self.abandonments.act(a, moved=before is None or event.at > before)
@@ -206,12 +207,16 @@ class Customer:
         else:
             self.orders_in_stage += 1
 
-    def purchase(self, order: Order) -> Purchase:
-        sale = order.sale
-        assert sale is not None
-        passive = order.by_fulfilment or sale.channel in self.policy.passive_channels
-        items = tuple(item.product_id for item in sale.items or ())
-        return Purchase(order.key, sale.at, passive, items, sale.cart_id, sale.checkout_id)
+    def purchase(self, order: Order, sale: Event) -> Purchase:
+        """Return the sale for the cart. What is known of an order before its fulfilment tells more than that does."""
+        by_fulfilment = sale.type == "order_fulfilled"
+        passive = by_fulfilment or sale.channel in self.policy.passive_channels
+        known = order.told.completion if by_fulfilment else None
+        bought, cart_id, checkout_id = sale.items, sale.cart_id, sale.checkout_id
+        if known is not None:
+            bought = bought if known.items is None else known.items
+            cart_id, checkout_id = known.cart_id or cart_id, known.checkout_id or checkout_id
+        return Purchase(order.key, sale.at, passive, tuple(i.product_id for i in bought or ()), cart_id, checkout_id)
 
     # Stages
 

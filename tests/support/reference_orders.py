@@ -13,18 +13,83 @@ OrderKey = tuple[str | None, str]
 """The store, if the order names one, and the order id."""
 
 
+@dataclass
+class Told:
+    """What the events of an order say of it, in whatever order they came."""
+
+    sale: Event | None = None
+    """The completion or the fulfilment that made it an order; its time is the order's. None: it is only spoken of."""
+    completion: Event | None = None
+    """The completion that tells its currency, total and items."""
+    anew_at: int | None = None
+    """Time of the completion that started the order anew. Refunds and updates older than it are forgotten."""
+    cancelled: bool = False
+    partial: list[Event] = field(default_factory=list)
+    """Cancellations that are refunds."""
+
+
 @dataclass(eq=False)
 class Order:
     key: OrderKey
     default_currency: str
     events: list[Event] = field(default_factory=list)
     """All of them, in order of arrival."""
-    sale: Event | None = None
-    """The completion or the fulfilment that made it an order; its time is the order's. None: it is only spoken of."""
-    completion: Event | None = None
-    """The completion that tells its currency, total and items."""
-    anew_at: int | None = None
-    """Time of the completion that started the order anew. What is older is forgotten."""
+    _told: tuple[int, Told] = (0, Told())
+
+    @property
+    def told(self) -> Told:
+        if self._told[0] != len(self.events):
+            self._told = len(self.events), self._tell()
+        return self._told[1]
+
+    def _tell(self) -> Told:
+        """Walk through the cancellations in time order. Each ends the sale before it, or is a refund of a part of it.
+
+        A sale begins with a completion that is newer than the cancellation before it, or with a fulfilment that is. Of
+        several completions without a cancellation between them, the first that came is the one that counts.
+        """
+        told, since = Told(), None
+        for x in by_time(self.of("order_cancelled")):
+            self._sell(told, since, x.at)
+            if told.completion is None:
+                # a cancellation that overtakes the completion is about the next one
+                self._sell(later := Told(), since, None)
+                known = Told(later.sale, later.completion, later.anew_at)
+            else:
+                known = told
+            if x.currency not in ("", self.currency_of(known)):
+                continue
+            total = self.total_of(known)
+            if total is not None and 0 < (self._amount(x, known) or 0) < total:
+                told.partial.append(x)
+            else:
+                since = x.at
+        before = told.sale
+        self._sell(told, since, None)
+        told.cancelled = since is not None and (told.sale is None or told.sale.at <= since)
+        told.sale = told.sale or before
+        return told
+
+    def _sell(self, told: Told, since: int | None, until: int | None) -> None:
+        """Note the sale between two times, if there is one."""
+
+        def within(type_: str) -> Event | None:
+            found = [e for e in self.of(type_) if since is None or e.at > since]
+            return next((e for e in found if until is None or e.at <= until), None)
+
+        completion, fulfilment = within("order_completed"), within("order_fulfilled")
+        if completion is not None:
+            told.sale = told.completion = completion
+            told.anew_at = None if since is None else completion.at
+        elif fulfilment is not None and since is not None:
+            told.sale = fulfilment
+
+    def of(self, type_: str) -> list[Event]:
+        return [e for e in self.events if e.type == type_]
+
+    @property
+    def sale(self) -> Event | None:
+        return self.told.sale
 
     @property
     def at(self) -> int:
@@ -37,71 +102,59 @@ class Order:
 
     @property
     def currency(self) -> str:
+        return self.currency_of(self.told)
+
+    def currency_of(self, told: Told) -> str:
         """Return the completion's currency.
 
         The design names none for an order without completion. Here it is that of its newest total, else that of the
-        newest event that names one, else the default.
+        fulfilment, else that of the newest event that names one, else the default.
         """
-        if self.completion is not None:
-            return self.completion.currency
-        updates = [e for e in self.events if e.type == "order_updated" and e.total is not None and e.currency]
-        fulfilments = [self.sale] if self.sale is not None and self.sale.currency else []
+        if told.completion is not None:
+            return told.completion.currency
+        updates = [e for e in self.of("order_updated") if e.total is not None and e.currency]
+        fulfilments = [told.sale] if told.sale is not None and told.sale.currency else []
         for named in (updates, fulfilments, [e for e in self.events if e.currency]):
             if named:
                 return by_time(named)[-1].currency
         return self.default_currency
 
-    def corrections(self, type_: str) -> list[Event]:
+    def corrections(self, type_: str, told: Told) -> list[Event]:
         """Return the events of a type that change something, the earliest first."""
-        ours = [e for e in self.events if e.type == type_ and e.currency in ("", self.currency)]
-        return by_time([e for e in ours if self.anew_at is None or e.at >= self.anew_at])
+        ours = [e for e in self.of(type_) if e.currency in ("", self.currency_of(told))]
+        return by_time([e for e in ours if told.anew_at is None or e.at >= told.anew_at])
 
-    def amount(self, event: Event) -> int | None:
+    def _amount(self, event: Event, told: Told) -> int | None:
         if event.total is None or event.currency:
             return event.total
-        return minor_units(event.total, self.currency)
+        return minor_units(event.total, self.currency_of(told))
 
     @property
     def total(self) -> int | None:
+        return self.total_of(self.told)
+
+    def total_of(self, told: Told) -> int | None:
         """Return the newest total of the completion and the updates; else that of the fulfilment that made it count."""
-        known = [e for e in self.corrections("order_updated") if e.total is not None]
-        completion = self.completion
+        known = [e for e in self.corrections("order_updated", told) if e.total is not None]
+        completion, sale = told.completion, told.sale
         if completion is not None and completion.total is not None and (not known or completion.at > known[-1].at):
             return completion.total
         if known:
-            return self.amount(known[-1])
-        return self.amount(self.sale) if self.sale is not None and self.by_fulfilment else None
-
-    @property
-    def partial_cancellations(self) -> list[Event]:
-        """Return the cancellations that are refunds: their total is above 0 and smaller than the order's."""
-        total = self.total
-        return [
-            e for e in self.corrections("order_cancelled") if total is not None and 0 < (self.amount(e) or 0) < total
-        ]
-
-    @property
-    def cancelled_at(self) -> int | None:
-        """Return the time of the newest cancellation of the whole order."""
-        partial = self.partial_cancellations
-        return max((e.at for e in self.corrections("order_cancelled") if e not in partial), default=None)
-
-    def newest(self, *types: str) -> int | None:
-        return max((e.at for e in self.events if e.type in types), default=None)
-
-    @property
-    def cancelled(self) -> bool:
-        alive = self.newest("order_completed", "order_fulfilled")
-        return self.cancelled_at is not None and (alive is None or self.cancelled_at >= alive)
+            return self._amount(known[-1], told)
+        return self._amount(sale, told) if sale is not None and sale.type == "order_fulfilled" else None
 
     @property
     def refunded(self) -> int:
-        refunds = self.corrections("order_refunded") + self.partial_cancellations
-        return sum(self.amount(e) or 0 for e in refunds)
+        told = self.told
+        partial = [e for e in told.partial if told.anew_at is None or e.at >= told.anew_at]
+        return sum(self._amount(e, told) or 0 for e in self.corrections("order_refunded", told) + partial)
 
     @property
     def counts(self) -> bool:
-        if self.sale is None or self.cancelled or any(e.total is None for e in self.corrections("order_refunded")):
+        told = self.told
+        if told.sale is None or told.cancelled:
+            return False
+        if any(e.total is None for e in self.corrections("order_refunded", told)):
             return False
         return self.refunded == 0 or self.total is None or self.refunded < self.total
 
@@ -119,8 +172,9 @@ class Noted:
     """The effect of an event on the orders."""
 
     active: bool
-    sale: Order | None = None
-    """The order that the event made count; None if it made none."""
+    order: Order | None = None
+    sold_by: Event | None = None
+    """The completion or fulfilment by which the order counts since this event; None if it changed no such thing."""
     stopped: list[OrderKey] = field(default_factory=list)
     """The orders that count no longer."""
     resumed: list[OrderKey] = field(default_factory=list)
@@ -151,53 +205,28 @@ class OrderBook:
         active = event.channel not in self.policy.passive_channels
         if event.order_id is None or event.type not in ORDER_TYPES:
             return Noted(active)
-        before = {key for key, order in self.completed.items() if order.counts}
-        if event.type == "order_completed":
-            order = self.home_of_completion(event)
-            sold = self.complete(order, event)
-        else:
-            order = self.home_of_correction(event)
-            sold = self.correct(order, event)
+        before = {order.key for order in self.counting}
+        completed = event.type == "order_completed"
+        order = self.home_of_completion(event) if completed else self.home_of_correction(event)
+        sale, first, known = order.sale, not order.of("order_completed"), order.told.completion
+        order.events.append(event)
         self.keep(order)
-        after = {key for key, order in self.completed.items() if order.counts}
-        if not (sold and order.counts):
-            sold = False
+        after = {order.key for order in self.counting}
+        sold_by = order.sale if order.sale is not sale else None
+        if completed and first:
+            # the first completion is never a repeated one, also if a fulfilment has made the order count before
+            sold_by = event
+        elif completed and sold_by is None and known is not None:
+            self.conflicting += (known.total, known.items or ()) != (event.total, event.items or ())
+        if not order.counts:
+            sold_by = None
         return Noted(
-            active=active and sold and event.type == "order_completed",
-            sale=order if sold else None,
+            active=active and completed and sold_by is event,
+            order=order,
+            sold_by=sold_by,
             stopped=sorted(before - after, key=repr),
-            resumed=sorted(after - before - ({order.key} if sold else set()), key=repr),
+            resumed=sorted(after - before - ({order.key} if sold_by else set()), key=repr),
         )
-
-    def complete(self, order: Order, event: Event) -> bool:
-        """Apply a completion. Return True unless it is a repeated one."""
-        known, first, previous = order.completion, order.sale is None, order.newest("order_completed")
-        order.completion = known or event
-        cancelled_at = order.cancelled_at
-        order.events.append(event)
-        if cancelled_at is not None and cancelled_at < event.at and (previous is None or cancelled_at >= previous):
-            order.completion, order.sale, order.anew_at = event, event, event.at
-            return True
-        if first:
-            order.sale = event
-            return True
-        # a completion that comes after the fulfilment made the order count only tells currency and total
-        if known is not None and (known.total, known.items or ()) != (event.total, event.items or ()):
-            self.conflicting += 1
-        return False
-
-    def correct(self, order: Order, event: Event) -> bool:
-        """Apply another event than a completion. Return True if the order counts because of a fulfilment."""
-        was_cancelled = order.cancelled
-        order.events.append(event)
-        fulfilments = by_time([e for e in order.events if e.type == "order_fulfilled"])
-        if not fulfilments or order.cancelled_at is None or order.cancelled:
-            return False
-        # an order without completion also counts if the cancellation comes after the fulfilment that is newer
-        if order.sale is not None and not (was_cancelled and event.type == "order_fulfilled"):
-            return False
-        order.sale = fulfilments[-1]
-        return True
 
     def home_of_completion(self, event: Event) -> Order:
         """Return the order of a completion, with the corrections that overtook it."""
@@ -235,6 +264,10 @@ class OrderBook:
         return self.spoken_of.get(key, Order(key, self.policy.currency))
 
     def keep(self, order: Order) -> None:
+        """Keep an order among the newest: those with a sale, or those that are only spoken of.
+
+        A fulfilment alone is kept, too, so that the completion and the cancellation may still come.
+        """
         kept = self.spoken_of if order.sale is None else self.completed
         if order.sale is not None:
             self.spoken_of.pop(order.key, None)
