@@ -436,9 +436,8 @@ class Naive:
         anew = any(e.at < start.at for e in of["cancelled"])
         later = [e for e in events if not anew or e.at >= start.at]
         updates = [e for e in later if e.type == "order_updated" and e.at >= start.at]
-        self.total = (max(updates, key=lambda e: e.at) if updates else start).total
+        self.total = (max(updates, key=lambda e: e.at) if updates else start).total or 0
         refunds = [e.total for e in later if e.type == "order_refunded"]
-        assert self.total is not None
         self.refunded = sum(refund for refund in refunds if refund is not None)
         in_full = None in refunds or (self.refunded > 0 and self.refunded >= self.total)
         self.counts = not in_full and (cancelled_at < 0 or max([start.at, *fulfilments]) > cancelled_at)
