@@ -229,6 +229,8 @@ class Decoder:
         event.total = self._amount(fields[10], event.currency, "total", value)
         event.channel = self._optional(fields[11])
         event.coupon = self._optional(fields[12])
+        if fields[13] is not None:
+            event.store = self._id(fields[13])
 
     def _amount(self, amount: Any, currency: str, field: str, value: bytes) -> int | None:
         """Return the minor units of a field that `Quick` records have as a number. `value`: the record."""

@@ -50,6 +50,7 @@ class Order(Record, gc=False):
     total: msgspec.Raw = ABSENT
     channel: str | None = None
     coupon: str | None = None
+    store: str | int | None = None
 
 
 class QuickOrder(Order, gc=False):

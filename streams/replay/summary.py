@@ -99,7 +99,7 @@ def _lines(tally: Tally, known_types: Collection[str], out: Path, seconds: float
     yield "out of order", f"{tally.engine('out_of_order'):,}"
     yield "rejected", _counts(tally.rejected)
     conflicting = {label: n for (name, label), n in tally.counts.items() if name == "orders_conflicting"}
-    yield "conflicting", _counts(Counter(conflicting)) + " repeated orders"
+    yield "conflicting", _counts(Counter(conflicting))
     if tally.after_until:
         yield "not read", f"{tally.after_until:,} after --until"
     yield "stage changes", _counts(tally.stage_changes)

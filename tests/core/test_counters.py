@@ -54,7 +54,9 @@ def test_labels_that_the_core_counts_are_in_the_table(name: CounterName) -> None
     assert counted()[name] <= set(COUNTER_LABELS[name])
 
 
-@pytest.mark.parametrize("name", ["trimmed", "corrections_ignored", "repartition_received", "erasures"])
+@pytest.mark.parametrize(
+    "name", ["trimmed", "corrections_ignored", "orders_conflicting", "repartition_received", "erasures"]
+)
 def test_every_label_of_the_table_is_counted(name: CounterName) -> None:
     """The labels of the other counters are computed: a source, a stream, a type of output with a reason."""
     assert counted()[name] == set(COUNTER_LABELS[name])

@@ -89,9 +89,9 @@ def test_session_id_is_the_last_one_by_time() -> None:
 
 @pytest.mark.parametrize(("at", "duplicate"), [(-HOUR, 1), (0, 1), (DAY, 1), (DAY + 1, 0)])
 def test_copy_of_an_event_within_24_h_is_a_duplicate(at: int, duplicate: int) -> None:
-    history = run([click(0, event_id="e"), click(at, "product_viewed", event_id="e")])
+    history = run([click(0, "product_viewed", event_id="e"), click(at, "product_viewed", event_id="e")])
     assert history.duplicates == duplicate
-    assert history.alive.product_views == 1 - duplicate
+    assert history.alive.product_views == 2 - duplicate
 
 
 def test_duplicate_window_begins_with_the_applied_copy() -> None:
@@ -102,12 +102,30 @@ def test_duplicate_window_begins_with_the_applied_copy() -> None:
 def test_a_duplicate_changes_nothing_and_fires_nothing() -> None:
     history = run([click(0, "product_added", "A", event_id="e")])
     before = pack(history.alive)
-    history.play(click(2 * HOUR, event_id="e"))
+    history.play(click(2 * HOUR, "product_added", "A", event_id="e"))
     assert (history.duplicates, pack(history.alive), history.abandonment_summary) == (1, before, [])
 
 
-def test_event_ids_are_shared_by_the_topics() -> None:
-    assert run([click(0, event_id="e"), order(1, event_id="e")]).alive.orders == 0
+def test_reports_of_a_purchase_by_the_browser_and_by_the_server_may_have_one_id() -> None:
+    history = run([click(0, "order_completed", event_id="e", order_id="o-1"), order(1, event_id="e")])
+    assert (history.duplicates, history.alive.orders) == (0, 1)
+
+
+def test_events_of_a_page_may_have_one_id() -> None:
+    seen = [click(n, "product_viewed", product, event_id="e") for n, product in enumerate("ABA")]
+    history = run([*seen, click(3, "page_viewed", event_id="e"), click(4, "product_added", "A", event_id="e")])
+    assert (history.duplicates, history.alive.product_views, history.cart) == (1, 2, {"A": 1})
+
+
+def test_orders_of_two_stores_may_have_one_event_id() -> None:
+    sold = [order(0, event_id="e", store="de"), order(1, event_id="e", store="at"), order(2, event_id="e")]
+    assert run([*sold, order(3, "o-2", event_id="e"), order(4, event_id="e")]).duplicates == 1
+
+
+def test_where_the_event_id_is_that_of_the_order_the_time_tells_events_apart() -> None:
+    refunds = [order(at, "o-1", "order_refunded", total=1000, event_id="o-1") for at in (1, 2, 2)]
+    history = run([order(0, "o-1", event_id="o-1"), *refunds])
+    assert (history.duplicates, history.alive.revenue) == (1, 3000)
 
 
 def test_only_the_newest_event_ids_are_kept_in_order_of_application() -> None:

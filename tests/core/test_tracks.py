@@ -193,7 +193,7 @@ def test_the_deadline_goes_before_an_event_at_the_same_time() -> None:
 
 
 def test_activity_wakes_a_dormant_profile_and_a_passive_event_does_not() -> None:
-    history = run([click(0), click(31 * DAY, "message_opened"), order(32 * DAY, type_="order_fulfilled")])
+    history = run([click(0), click(31 * DAY, "message_opened"), order(32 * DAY, type_="order_cancelled")])
     assert history.stages[-1] == ("dormant", 30 * DAY)
     history.play(click(33 * DAY, "message_clicked"))
     assert history.stages[-1] == ("prospect", 33 * DAY)

@@ -170,6 +170,7 @@ TALLIES: dict[tuple[CounterName, str], int] = {
     ("late", "clickstream"): 4,
     ("out_of_order", "orders"): 1,
     ("corrections_ignored", "refund_currency"): 1,
+    ("orders_conflicting", "total"): 1,
     ("outputs_withheld", "abandoned/delayed"): 1,
     ("trimmed", "cart_lines"): 1,
     ("repartition_received", "taken"): 1,

@@ -193,7 +193,7 @@ def test_mistakes_are_reported_with_line_and_column_and_exit_code_2(tmp_path: Pa
     path.write_text(small("{from: a, to: b, when: ordres >= 1}"))
     result = lifecycle("validate", "ecommerce", path)
     assert result.exit_code == 2
-    assert "ecommerce: ecommerce, version 1: 1 track, 14 transitions\n" in result.output
+    assert "ecommerce: ecommerce, version 1: 1 track, 15 transitions\n" in result.output
     assert re.search(rf"^{re.escape(str(path))}:7:\d+: .*orders", result.output, re.MULTILINE)
 
 

@@ -30,8 +30,8 @@ KINDS: Final = {"order_refunded": REFUND, "order_updated": UPDATE, "order_cancel
 RENEWAL: Final = "subscription"
 """The channel of renewals."""
 MOST_AMOUNTS: Final = 16
-"""Refunds of one currency that an order keeps one by one, and as many partial cancellations. Beyond it, the two oldest
-become one."""
+"""Refunds of one currency that an order keeps one by one, and as many cancellations. Beyond it, the two oldest become
+one."""
 
 
 def items_hash(items: tuple[Item, ...] | None) -> int:
@@ -76,21 +76,22 @@ def history_of(order: Order) -> OrderHistory:
 
 def keep(corrections: list[Correction], new: Correction) -> None:
     """Add a correction. Where only the newest of a kind and currency matters, it replaces the one before."""
-    summed = new.total is not None and new.kind in (REFUND, CANCELLATION)
+    each_matters = new.kind == CANCELLATION or (new.kind == REFUND and new.total is not None)
     alike = [
         known
         for known in corrections
         if (known.kind, known.currency, known.total is None) == (new.kind, new.currency, new.total is None)
     ]
-    if alike and not summed:
+    if alike and not each_matters:
         if new.at < alike[-1].at:
             return
         corrections.remove(alike[-1])
     elif len(alike) >= MOST_AMOUNTS:
         first, second = alike[0], alike[1]
         corrections.remove(first)
-        total = min(LARGEST_AMOUNT, (first.total or 0) + (second.total or 0))
-        corrections[corrections.index(second)] = Correction(second.kind, second.at, second.currency, total)
+        if first.total is not None and second.total is not None:
+            total = min(LARGEST_AMOUNT, first.total + second.total)
+            corrections[corrections.index(second)] = Correction(second.kind, second.at, second.currency, total)
     place = len(corrections)
     while place and corrections[place - 1].at > new.at:
         place -= 1
@@ -105,7 +106,7 @@ def settle(order: Order, fulfilled_at: int = -1) -> None:
         order.currency, order.items, order.renewal = started.currency, started.items, started.renewal
         corrections = _valid(order, history)
         order.total = total = _total(started, corrections, order.currency)
-        cancelled_at, refunded, in_full = history.cancelled_at, 0, False
+        cancellations, refunded, in_full = [history.cancelled_at], 0, False
         newest_fulfilment = order.fulfilled_at
         for correction in corrections:
             amount = _amount(correction, order.currency)
@@ -113,12 +114,13 @@ def settle(order: Order, fulfilled_at: int = -1) -> None:
             if kind == FULFILMENT:
                 newest_fulfilment = max(newest_fulfilment, correction.at)
             elif kind == CANCELLATION and (amount is None or total is None or amount >= total):
-                cancelled_at = max(cancelled_at, correction.at)
+                cancellations.append(correction.at)
             elif kind != UPDATE:
                 in_full = in_full or amount is None
                 refunded += amount or 0
-        if not _start_anew(history, cancelled_at):
+        if not _start_anew(history, cancellations):
             break
+    cancelled_at = max(cancellations)
     order.refunded = min(LARGEST_AMOUNT, refunded)
     completed_at = started.at if history.repeated is None else history.repeated.at
     order.void = in_full or (cancelled_at >= 0 and cancelled_at >= max(completed_at, newest_fulfilment))
@@ -137,16 +139,21 @@ def settle(order: Order, fulfilled_at: int = -1) -> None:
         order.history = None
 
 
-def _start_anew(history: OrderHistory, cancelled_at: int) -> bool:
-    """Start the order anew if a completion is newer than the newest cancellation. Return True if anything changed."""
-    repeated, changed = history.repeated, False
-    if cancelled_at < 0:
-        return False
-    if history.started.at <= cancelled_at:
-        if repeated is None or repeated.at <= cancelled_at:
-            return False
+def _start_anew(history: OrderHistory, cancellations: list[int]) -> bool:
+    """Start the order anew if a completion is newer than a cancellation; forget what is older than it.
+
+    `cancellations`: times of those of the whole order. Return True if anything changed.
+    """
+    started, repeated, changed = history.started, history.repeated, False
+    cancelled_at = max(cancellations, default=-1)
+    if started.at <= cancelled_at and repeated is not None and repeated.at > cancelled_at:
         history.started, history.repeated, changed = repeated, None, True
     started_at = history.started.at
+    older = [at for at in cancellations if at < started_at]
+    if older:
+        history.cancelled_at = max(history.cancelled_at, *older)
+    if history.cancelled_at < 0:
+        return False
     newer = [one for one in history.corrections if one.at >= started_at]
     changed = changed or len(newer) < len(history.corrections)
     history.corrections = newer
@@ -155,7 +162,6 @@ def _start_anew(history: OrderHistory, cancelled_at: int) -> bool:
         newer = [one for one in lent if one.at >= started_at or one.kind == FULFILMENT]
         changed = changed or len(newer) < len(lent)
         history.borrowed[key] = newer
-    history.cancelled_at = cancelled_at
     return changed
 
 

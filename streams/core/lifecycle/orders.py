@@ -90,10 +90,8 @@ def _complete_again(profile: Profile, order: Order, completion: Completion, coun
     find_last(profile, order, dated_at)
     if history.started is completion:
         return True
-    other_total = (
-        completion.total is not None and before.total is not None and completion.total not in (before.total, total)
-    )
-    if other_total or completion.currency != before.currency:
+    both_told = completion.total is not None and before.total is not None
+    if completion.currency != before.currency or (both_told and completion.total not in (before.total, total)):
         counts["orders_conflicting", "total"] += 1
     elif completion.items and before.items and completion.items != before.items:
         counts["orders_conflicting", "items"] += 1
