@@ -66,15 +66,12 @@ def lines(moves: Moves, partitions: int) -> Iterator[str]:
     part = "" if moves.read == partitions else f" in the first {moves.read} of {partitions} partitions"
     stay = moves.customers - moves.moving
     yield f"Of {moves.customers:,} customers{part}, {stay:,} stay in their stages, and {moves.moving:,} move."
-    rows = [
-        (track, f"{left or NO_STAGE} -> {entered or NO_STAGE}", number)
-        for (track, left, entered), number in sorted(
-            moves.by_stage.items(), key=lambda row: (row[0][0], -row[1], str(row[0]))
-        )
-    ]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    for track, move, number in rows:
-        yield f"  {track:{widths[0]}}  {move:{widths[1]}}  {number:,}"
+    rows = sorted(moves.by_stage.items(), key=lambda row: (row[0][0], -row[1], str(row[0])))
+    shown = [(track, f"{left or NO_STAGE} -> {entered or NO_STAGE}") for (track, left, entered), _ in rows]
+    track_width = max((len(track) for track, _ in shown), default=0)
+    move_width = max((len(move) for _, move in shown), default=0)
+    for (track, move), (_, number) in zip(shown, rows, strict=True):
+        yield f"  {track:{track_width}}  {move:{move_width}}  {number:,}"
 
 
 def _heading(own: PlaybookId, committed: Sequence[PlaybookId]) -> str:
