@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -30,26 +29,32 @@ Move = tuple[str, str | None, str | None]
 
 
 class Moves:
-    """The counts of one plan."""
+    """The counts of a plan, or of one partition."""
 
-    def __init__(self, playbook: Playbook, namespace: uuid.UUID) -> None:
+    def __init__(self) -> None:
         self.customers = 0
         self.moving = 0
         self.by_stage: Counter[Move] = Counter()
         self.read = 0
         """Partitions counted."""
-        self._stages = Stages(playbook, namespace)
 
-    def count(self, records: Iterable[bytes], now: int) -> None:
-        """Count the packed profiles of one partition, as if each had an event now (ms)."""
+    def add(self, other: Moves) -> None:
+        """Add the counts of other partitions."""
+        self.customers += other.customers
+        self.moving += other.moving
+        self.by_stage.update(other.by_stage)
+        self.read += other.read
+
+    def count(self, stages: Stages, records: Iterable[bytes], now: int) -> Moves:
+        """Count the packed profiles of one partition, as if each had an event now (ms). Return self."""
         for record in records:
             profile = unpack(record)
             if profile.alias is not None or profile.stage is None:
                 continue
             self.customers += 1
             outputs: list[Output] = []
-            if self._stages.has_other_playbook(profile):
-                self._stages.adopt_playbook(profile, now, outputs)
+            if stages.has_other_playbook(profile):
+                stages.adopt_playbook(profile, now, outputs)
             ends: dict[str, tuple[str | None, str | None]] = {}
             for change in outputs:
                 assert isinstance(change, StageChange)
@@ -59,6 +64,7 @@ class Moves:
             self.by_stage.update(moved)
             self.moving += bool(moved)
         self.read += 1
+        return self
 
 
 def lines(moves: Moves, partitions: int) -> Iterator[str]:
@@ -79,10 +85,11 @@ def _heading(own: PlaybookId, committed: Sequence[PlaybookId]) -> str:
     return f"This group's last commits were made under the playbook {names}; counted is the move to {own}."
 
 
-async def _count(group: GroupState, moves: Moves) -> None:
+async def _count(group: GroupState, stages: Stages, moves: Moves) -> None:
+    """Add the counts of each partition to `moves`, once it is counted: the caller may not wait for all."""
     for number in group.numbers:
         records = await group.profiles(number)
-        await asyncio.to_thread(moves.count, records.values(), time.time_ns() // 1_000_000)
+        moves.add(await asyncio.to_thread(Moves().count, stages, records.values(), time.time_ns() // 1_000_000))
 
 
 async def plan(settings: Settings, playbook: Playbook) -> list[str]:
@@ -95,8 +102,8 @@ async def plan(settings: Settings, playbook: Playbook) -> list[str]:
                 f"the group {settings.app_id} has no state on {settings.broker}: set LIFECYCLE_APP_ID and "
                 "LIFECYCLE_BROKER as its workers have them."
             )
-        moves = Moves(playbook, settings.id_namespace)
-        await _count(group, moves)
+        moves = Moves()
+        await _count(group, Stages(playbook, settings.id_namespace), moves)
         said = [_heading(own, committed)] if committed else []
         said += lines(moves, len(group.numbers))
         if refusal(own, committed) is not None:
@@ -119,10 +126,10 @@ async def check(
         if not migrates(own, committed):
             return
         say(_heading(own, committed))
-        moves = Moves(playbook, settings.id_namespace)
+        moves = Moves()
         try:
             async with asyncio.timeout(at_most_s):
-                await _count(group, moves)
+                await _count(group, Stages(playbook, settings.id_namespace), moves)
         except TimeoutError:
             say("A worker does not wait for the rest of the count: `lifecycle plan` counts everything.")
         for line in lines(moves, len(group.numbers)):
