@@ -59,12 +59,30 @@ def main() -> None:
 
 
 @main.command()
-def worker() -> None:
+@click.option(
+    "--accept-playbook",
+    is_flag=True,
+    help="Start although the group's last commits were made under another playbook, or a higher version.",
+)
+def worker(accept_playbook: bool) -> None:
     """Run a worker: one member of the consumer group, until SIGTERM or Ctrl-C."""
     from streams.settings import load
     from streams.shell.worker.command import run
 
-    sys.exit(run(load()))
+    sys.exit(run(load(), accept_playbook=accept_playbook))
+
+
+@main.command()
+@click.option("--playbook", metavar="FILE|NAME", help="Playbook to plan; by default that of LIFECYCLE_PLAYBOOK.")
+def plan(playbook: str | None) -> None:
+    """Count the customers that a playbook would move, from the live state. Sends nothing, changes nothing."""
+    from streams.deployment import load_playbook
+    from streams.settings import load
+    from streams.shell.worker import plan
+
+    settings = load()
+    for line in plan.run(settings, load_playbook(settings, playbook)):
+        click.echo(line)
 
 
 @main.command()

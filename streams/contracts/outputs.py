@@ -43,11 +43,13 @@ class EncodedOutput:
 class Encoder:
     """Encodes outputs, for the records of the shell and the lines (`value`) of the replay: the same bytes.
 
-    `source`: the CloudEvents source of every output of this deployment.
+    `source`: the CloudEvents source of every output of this deployment. `playbook`: name, version and digest of its
+    playbook, for the header `ce_playbook`; without it there is no such header.
     """
 
-    def __init__(self, source: str = "/lifecycle-streams") -> None:
+    def __init__(self, source: str = "/lifecycle-streams", playbook: str = "") -> None:
         self._source = ("ce_source", source.encode())
+        self._playbook = [("ce_playbook", playbook.encode())] if playbook else []
 
     def encode(self, output: Output) -> EncodedOutput:
         """Return the record of an output. It depends on nothing else. The key is the bare customer id."""
@@ -69,6 +71,7 @@ class Encoder:
             self._source,
             ("ce_time", occurred_at.encode()),
             _JSON,
+            *self._playbook,
         ]
         return EncodedOutput(output.customer.encode(), value, headers)
 

@@ -597,6 +597,17 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "lines ask for.",
     ),
     Metric(
+        name="lifecycle_playbook_info",
+        kind="gauge",
+        help="Always 1; the labels are the playbook that the worker runs.",
+        labels=(
+            Label("name", "the name of the playbook"),
+            Label("version", "its version"),
+            Label("digest", "a digest of its text, as in the log, in commits, and in the header `ce_playbook`"),
+        ),
+        worry="Several playbooks for longer than a roll-out takes.",
+    ),
+    Metric(
         name="lifecycle_build_info",
         kind="gauge",
         help="Always 1; the label is the version.",

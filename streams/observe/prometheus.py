@@ -68,14 +68,16 @@ Sample = tuple[str, tuple[str, ...], float]
 class Metrics(Collector):
     """The metrics of one worker. The shell calls all methods but `exposition` on its event loop.
 
-    Each scrape calls `ready` and `event_loop_lag` in its own thread. `clock` returns epoch seconds. `strict` is for
-    tests: a name or value outside the catalogue raises ValueError, while a worker logs it once and continues.
+    Each scrape calls `ready` and `event_loop_lag` in its own thread. `clock` returns epoch seconds. `playbook`: its
+    name, version and digest. `strict` is for tests: a name or value outside the catalogue raises ValueError, while a
+    worker logs it once and continues.
     """
 
     def __init__(
         self,
         *,
         version: str,
+        playbook: tuple[str, int, str] | None = None,
         ready: Callable[[], bool],
         event_loop_lag: Callable[[], float],
         clock: Callable[[], float] = time.time,
@@ -84,6 +86,7 @@ class Metrics(Collector):
         # Series of creation times would double the number of series, and Prometheus does not need them.
         client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._version = version
+        self._playbook = playbook
         self._ready = ready
         self._event_loop_lag = event_loop_lag
         self._clock = clock
@@ -273,6 +276,9 @@ class Metrics(Collector):
         tasks = [task for task in self._tasks.values() if task.partition in assigned]
         yield "lifecycle_ready", (), self._ready()
         yield "lifecycle_build_info", (self._version,), 1
+        if self._playbook is not None:
+            name, number, digest = self._playbook
+            yield "lifecycle_playbook_info", (name, str(number), digest), 1
         yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
         yield "lifecycle_partitions_assigned", (), len(assigned)
         yield "lifecycle_repartition_tasks_assigned", (), len(repartition_tasks)

@@ -13,7 +13,8 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
 from streams.core.model.abandonment import AbandonmentKind
 from streams.core.model.currencies import EXPONENTS
-from streams.core.model.policy import Policy
+from streams.core.model.event import ORDER_TYPES
+from streams.core.model.policy import PASSIVE_CHANNELS, PASSIVE_TYPES, REPORT_TYPES, Policy
 from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compile_rule
 from streams.core.rules.errors import suggestion
 from streams.core.rules.requirements import KeptProperty, combine_requirements
@@ -202,6 +203,15 @@ def _check_renamed(values: Mapping[str, Any], stages: Mapping[str, tuple[str, ..
 def _policy(values: Mapping[str, Any], deployment: Policy, problems: Problems) -> Policy:
     numbers: dict[str, Any] = {}
     _copy_keys(numbers, values, session_gap="session_gap")
+    passive = values.get("passive", {})
+    if "event_types" in passive:
+        _check_passive(values, passive, problems)
+        numbers["passive_types"] = PASSIVE_TYPES.union(passive["event_types"])
+    if "channels" in passive:
+        numbers["passive_channels"] = PASSIVE_CHANNELS.union(passive["channels"])
+    for key, skew in values.get("order_skew", {}).items():
+        if key != "here":
+            numbers[f"order_skew_{key}"] = skew or 0
     forget = values.get("forget", {})
     _copy_keys(numbers, forget, identified="forget_identified", anonymous="forget_unidentified")
     abandonment = values.get("abandonment") or {}
@@ -227,6 +237,18 @@ def _policy(values: Mapping[str, Any], deployment: Policy, problems: Problems) -
     for kind in kept:
         _check_ladder(abandonment, kind, policy, problems)
     return policy
+
+
+def _check_passive(values: Mapping[str, Any], passive: Mapping[str, Any], problems: Problems) -> None:
+    """Record a problem for each passive type that is unknown, or of an order."""
+    known = KNOWN_TYPES.union(values.get("event_types", ()), REPORT_TYPES)
+    for item in passive["here"].table["event_types"][1].items:
+        if item.text in ORDER_TYPES:
+            problems.append(item.problem(f"{item.text} is of an order, which its channel makes passive: use channels"))
+        elif item.text in passive["event_types"] and item.text not in known:
+            hint = suggestion(item.text, known)
+            message = f"{quoted(item.text)} is neither a known event type nor one of event_types{hint}"
+            problems.append(item.problem(message))
 
 
 def _copy_keys(numbers: dict[str, Any], section: Mapping[str, Any], **names: str) -> None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.playbooks.format import ABANDONMENT, BROWSE, CART, CHECKOUT, FORGET, KEPT, PLAYBOOK, TRACK, TRANSITION
+from streams.playbooks.format import (
+    ABANDONMENT,
+    BROWSE,
+    CART,
+    CHECKOUT,
+    FORGET,
+    KEPT,
+    ORDER_SKEW,
+    PASSIVE,
+    PLAYBOOK,
+    TRACK,
+    TRANSITION,
+)
 from streams.playbooks.key_kinds import Section
 from streams.playbooks.triggers import COMPUTED, ON, STEP, TRIGGER
 
@@ -12,6 +24,8 @@ SECTIONS: dict[str, Section] = {
     "The file": PLAYBOOK,
     "tracks.NAME": TRACK,
     "tracks.NAME.transitions": TRANSITION,
+    "passive": PASSIVE,
+    "order_skew": ORDER_SKEW,
     "abandonment": ABANDONMENT,
     "abandonment.browse": BROWSE,
     "abandonment.cart": CART,

@@ -16,8 +16,14 @@ NOTE = "solid: after an event, dashed: at a deadline"
 
 
 def text(playbook: Playbook) -> str:
-    """Return the playbook as text: tracks, abandonment, forgetting, triggers."""
-    sections = [_tracks(playbook), _abandonment(playbook), _forgetting(playbook), _triggers(playbook)]
+    """Return the playbook as text: tracks, passive events, abandonment, forgetting, triggers."""
+    sections = [
+        _tracks(playbook),
+        _passive(playbook),
+        _abandonment(playbook),
+        _forgetting(playbook),
+        _triggers(playbook),
+    ]
     paragraphs = [f"Playbook {playbook.name}, version {playbook.version}", *("\n".join(lines) for lines in sections)]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
 
@@ -32,6 +38,16 @@ def _tracks(playbook: Playbook) -> Iterator[str]:
         for row in rows:
             yield f"  {row.target:{width}}  {row.label if row.is_timeout else f'when {row.label}'}"
             yield f"  {'':{width}}    from {_joined(row.sources or ['no stage'], 'or')}"
+
+
+def _passive(playbook: Playbook) -> Iterator[str]:
+    policy = playbook.policy
+    yield "Passive, which is no activity:"
+    yield f"  events {_joined(sorted(policy.passive_types), 'and')}"
+    yield f"  orders of the channels {_joined(sorted(policy.passive_channels), 'and')}, and changes of any order"
+    yield "Orders reach clicks that are older, and clicks that are newer"
+    yield f"  by up to {show_duration(policy.order_skew_named)}, if they carry the id of the order's cart or checkout"
+    yield f"  by up to {show_duration(policy.order_skew_items)}, if they are about a product of the order"
 
 
 def _abandonment(playbook: Playbook) -> Iterator[str]:

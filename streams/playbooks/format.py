@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from streams.core.model.policy import PASSIVE_CHANNELS, PASSIVE_TYPES, REPORT_TYPES
 from streams.core.rules import Type
 from streams.playbooks.key_kinds import (
+    CHANNEL,
     CURRENCY,
     DURATION,
     NAME,
@@ -104,6 +106,38 @@ ABANDONMENT: Final = Section(
         "expiry", DURATION, "After this time without activity, an episode ends and the cart is emptied.", default="30d"
     ),
 )
+PASSIVE: Final = Section(
+    "passive",
+    Key(
+        "event_types",
+        ListOf(NAME, most=100),
+        f"Event types that are no activity, beside {' and '.join(sorted(PASSIVE_TYPES))}, which never are. Each "
+        "is a known type, one of `event_types`, or one of the default.",
+        default=f"[{', '.join(REPORT_TYPES)}]",
+    ),
+    Key(
+        "channels",
+        ListOf(CHANNEL, most=100),
+        "Channels of orders that are no activity and leave other carts alone, beside "
+        f"{', '.join(sorted(PASSIVE_CHANNELS))}, which always are.",
+        default="[]",
+    ),
+)
+ORDER_SKEW: Final = Section(
+    "order_skew",
+    Key(
+        "named",
+        OrOff(DURATION),
+        "An order reaches clicks up to this much newer that carry its cart id or checkout id.",
+        default="1h",
+    ),
+    Key(
+        "items",
+        OrOff(DURATION),
+        "An order reaches other clicks about its products up to this much newer.",
+        default="5m",
+    ),
+)
 FORGET: Final = Section(
     "forget",
     Key(
@@ -175,6 +209,8 @@ PLAYBOOK: Final = Section(
         "Properties whose latest value the profile keeps. Rules read it as `kept.NAME`.",
         default="{}",
     ),
+    Key("passive", PASSIVE, "What happens to customers without their doing: it cancels and postpones no reminder."),
+    Key("order_skew", ORDER_SKEW, "How far clocks may differ: clicks that an order has dealt with can be dated later."),
     Key("abandonment", OrOff(ABANDONMENT), "When an episode counts as abandoned. `off`: no episodes are kept."),
     Key("forget", FORGET, "When customers who never ordered are forgotten."),
     Key(

@@ -97,6 +97,11 @@ NAME: Final = Scalar(
     _matching(_NAME),
     {"type": "string", "pattern": _NAME},
 )
+CHANNEL: Final = Scalar(
+    "a channel as orders name it, of at most 64 characters",
+    lambda text: text if text == text.strip() and 0 < len(text) <= 64 else None,
+    {"type": "string", "minLength": 1, "maxLength": 64},
+)
 DURATION: Final = Scalar(
     f"a duration, such as 30m, 1h30m or 90d, at most {LONGEST // 86_400_000:,}d",
     _duration,

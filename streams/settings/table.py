@@ -247,7 +247,7 @@ class Settings:
         values.SOURCE,
         "/etc/lifecycle/playbook.yaml",
         f"Playbook of the lifecycle: a path, or the name of a shipped one ({', '.join(playbooks.SHIPPED)}). All "
-        "workers need the same one.",
+        "workers need the same one. A worker with another one than its group's refuses to start.",
     )
 
     # Time

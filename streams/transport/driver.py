@@ -26,6 +26,7 @@ from mode.services import WaitResults
 
 from streams.core.model.sources import Fetch
 from streams.transport.chunks import Ahead, Chunk, SeldomSchema, chunk_fetches
+from streams.transport.fetch_watch import FetchWatch
 from streams.transport.handover import Handover
 from streams.transport.topic_ids import topic_ids
 
@@ -232,6 +233,7 @@ class Consumer(driver.Consumer):
         self.ahead: dict[TP, Ahead] = {}
         """Positions beyond the ends that fetches show. Written by the consumer's thread."""
         self.unreadable: dict[TP, tuple[int, int]] = {}
+        self._fetch_watch = FetchWatch()
         self._seldom: set[str] = set()
         self._topics_seen = -1
         super().__init__(*args, **kwargs)
@@ -313,6 +315,16 @@ class Consumer(driver.Consumer):
         finally:
             handing_over.cancel()
         return handing_over.result()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Log an error if a partition is not fetched. Called by Faust every few seconds for each assigned one.
+
+        Partitions that are paused are not to be fetched, and changelogs only during recovery.
+        """
+        if self.flow_active and tp in self._get_active_partitions():
+            self._fetch_watch.observe(tp, self.fetches.get(tp), now)
+        else:
+            self._fetch_watch.forget(tp)
 
     def on_buffer_full(self, tp: TP) -> None:
         """Called by Faust when a queue is nearly full: do nothing.

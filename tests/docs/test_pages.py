@@ -72,7 +72,7 @@ def mistakes(line: str) -> list[str]:
             found.append(f"lifecycle {command}")
             continue
         options = {option for param in COMMANDS[command].params for option in param.opts}
-        found += [f"{command} {option}" for option in re.findall(r"--[a-z]+", rest) if option not in options]
+        found += [f"{command} {option}" for option in re.findall(r"--[a-z-]+", rest) if option not in options]
     for target in re.findall(r"^(?:\$ )?make ([a-z-]+)", line.strip()):
         if target not in TARGETS:
             found.append(f"make {target}")

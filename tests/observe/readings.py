@@ -154,6 +154,7 @@ def repartition_task(partition: int) -> RepartitionTaskReadings:
 def adapter(**options: Any) -> Metrics:
     defaults: dict[str, Any] = {
         "version": "1.2.3",
+        "playbook": ("shop", 3, "5b8d3c1e7f60a294"),
         "ready": lambda: True,
         "event_loop_lag": lambda: 0.25,
         "clock": lambda: NOW,

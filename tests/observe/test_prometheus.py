@@ -53,7 +53,7 @@ def test_every_metric_of_the_catalogue_is_exposed_and_changes() -> None:
     before, metrics = scrape(adapter()), adapter()
     feed_everything(metrics)
     after = scrape(metrics)
-    always = {"lifecycle_ready", "lifecycle_build_info", "lifecycle_event_loop_lag_seconds"}
+    always = {"lifecycle_ready", "lifecycle_build_info", "lifecycle_playbook_info", "lifecycle_event_loop_lag_seconds"}
     for metric in CATALOGUE:
         name = metric.name + ("_count" if metric.kind == "histogram" else "")
         assert after.get(name), f"{name} is never shown"

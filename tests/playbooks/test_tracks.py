@@ -201,6 +201,41 @@ def test_customer_of_a_removed_stage_enters_the_stage_that_the_rules_give() -> N
     ]
 
 
+CLUB = """
+playbook: club
+version: 1
+event_types: [subscription_started, subscription_bought]
+tracks:
+  lifecycle:
+    initial: guest
+    transitions:
+      - {from: guest, to: subscriber, when: event.type == 'subscription_started'}
+      - {from: guest, to: buyer, when: orders >= 1}
+      - {from: subscriber, to: fan, when: orders_in_stage >= 2}
+"""
+
+
+def test_stage_that_an_event_led_to_is_kept_with_its_time_and_its_orders() -> None:
+    customer = Customer(parse(CLUB)).play(click(0, "subscription_started"), order(HOUR, "o-1"))
+    assert customer.profile.stage == "subscriber"
+    # Under the next version another event leads there, and from the start this customer would be a buyer.
+    customer.under(
+        parse(CLUB.replace("version: 1", "version: 2").replace("'subscription_started'", "'subscription_bought'"))
+    )
+    assert customer.play(click(DAY)).changes == []
+    assert (customer.profile.stage, customer.profile.entered_at) == ("subscriber", T0)
+    assert customer.profile.playbook_version == 2
+    assert customer.play(order(2 * DAY, "o-2")).changes == [("lifecycle", "subscriber", "fan", 2 * DAY, "activity")]
+
+
+def test_customer_of_a_removed_stage_that_an_event_led_to_goes_where_counts_lead() -> None:
+    without = parse(CLUB.replace("subscriber", "member").replace("version: 1", "version: 2"))
+    poor = Customer(parse(CLUB)).play(click(0, "subscription_started")).under(without)
+    assert poor.play(click(DAY)).changes == [("lifecycle", "subscriber", "guest", DAY, "playbook")]
+    buyer = Customer(parse(CLUB)).play(click(0, "subscription_started"), order(HOUR, "o-1")).under(without)
+    assert buyer.play(click(DAY)).changes == [("lifecycle", "subscriber", "buyer", DAY, "playbook")]
+
+
 def test_new_track_is_entered_and_removed_track_is_left() -> None:
     single = parse(
         TWO[: TWO.index("  tier:")]

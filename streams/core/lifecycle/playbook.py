@@ -49,7 +49,7 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def event_types(self) -> frozenset[str]:
         """Types of events that the definition names. Others are activity, and nothing else."""
-        named = {*self.cart, *self.counted_types}
+        named = {*self.cart, *self.counted_types, *self.policy.passive_types}
         if self.plan is not None:
             named.update(self.plan.windows, self.plan.in_stage)
         return frozenset(named.union(*(trigger.events for trigger in self.triggers)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from streams.core.model.abandonment import AbandonmentKind
@@ -10,6 +12,13 @@ SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+
+PASSIVE_TYPES: Final = frozenset({"message_opened", "unsubscribed"})
+"""Types of the clickstream that are passive under every playbook."""
+REPORT_TYPES: Final = ("message_sent", "message_delivered", "message_bounced", "message_failed")
+"""Types that report what the shop did. They are passive unless a playbook lists its own passive types."""
+PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
+"""Channels of orders that are passive under every playbook."""
 
 LARGEST_AMOUNT = 2**63 - 1
 """Largest amount that can be packed, in minor units. Sums beyond it are cut to it."""
@@ -51,9 +60,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Time after an order up to which it reaches other clicks."""
 
     # passive events, beside those that are passive by definition (`streams.core.lifecycle.lifecycle`)
-    passive_types: frozenset[str] = frozenset({"message_opened", "unsubscribed"})
+    passive_types: frozenset[str] = PASSIVE_TYPES.union(REPORT_TYPES)
     """Types of the clickstream that are no activity."""
-    passive_channels: frozenset[str] = frozenset({"pos", "retail", "subscription", "marketplace"})
+    passive_channels: frozenset[str] = PASSIVE_CHANNELS
     """Channels of orders whose events are no activity."""
 
     # forgetting

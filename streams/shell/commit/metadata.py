@@ -50,6 +50,8 @@ class CommitMarker(msgspec.Struct, frozen=True):
     salt: str = ""
     """Fingerprint of the salt of the erasure markers (`salt_fingerprint`). It shows if another salt is set."""
     version: int = 1
+    playbook: str = ""
+    """As in `OffsetMetadata`."""
 
 
 VERSION = 1

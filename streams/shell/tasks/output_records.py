@@ -14,6 +14,7 @@ from streams.core.profile.codec import unpack
 from streams.core.store.task_state import TaskState, record_key
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
+from streams.shell.commit.agreement import playbook_fingerprint
 from streams.shell.commit.changelog import Change
 from streams.shell.commit.outbox import OutgoingRecord
 
@@ -34,7 +35,7 @@ class OutputRecords:
         self._profiles = profiles
         self._metrics = metrics
         self._clock = clock
-        self._encoder = Encoder(settings.ce_source)
+        self._encoder = Encoder(settings.ce_source, playbook_fingerprint(lifecycle.playbook))
 
     def output(self, output: Output, caused_at: int | None) -> OutgoingRecord:
         """Return the record of an output. `caused_at` is the Kafka timestamp (ms) of the record that caused it, if one

@@ -90,7 +90,13 @@ class PartitionCommits:
         salt = self._salt if profiles.markers.number else ""
         marker = encode(
             CommitMarker(
-                content.commit, self._started_at, progress, content.repartition, self._engine.first_commit, salt
+                content.commit,
+                self._started_at,
+                progress,
+                content.repartition,
+                self._engine.first_commit,
+                salt,
+                playbook=self._playbook,
             )
         )
         outputs = (self._records.output(output, None) for output in content.outputs)

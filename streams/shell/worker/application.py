@@ -27,6 +27,7 @@ from streams.shell.commit.at_least_once import AtLeastOnce
 from streams.shell.commit.committer import Committer
 from streams.shell.commit.exactly_once import ExactlyOnce
 from streams.shell.commit.guarantee import Guarantee
+from streams.shell.commit.playbook_history import playbook_id
 from streams.shell.monitoring import last_failure
 from streams.shell.monitoring.health import Health, LoopLag
 from streams.shell.monitoring.http import ErasureEndpoint, HttpServer
@@ -62,6 +63,7 @@ class App(faust.App):
         self._loop_lag = LoopLag(self.health)
         self.metrics = Metrics(
             version=__version__,
+            playbook=playbook_id(playbook) if playbook.digest else None,
             ready=self.health.ready,
             event_loop_lag=self._loop_lag.worst,
             clock=lambda: clock() / 1000,

@@ -13,25 +13,32 @@ from typing import Any
 import faust
 from aiokafka.errors import KafkaError
 
+from streams import deployment
 from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell.admin import topics
+from streams.shell.commit.playbook_history import playbook_id
 from streams.shell.monitoring import logs
+from streams.shell.worker import plan
 from streams.shell.worker.factory import create_app
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
+def run(settings: Settings, *, playbook: Playbook | None = None, accept_playbook: bool = False) -> int:
     """Work until SIGTERM or SIGINT, and return the exit code. Called by the command line and the demo.
 
     Raises `UserError` if something must be corrected before a worker can start. `playbook` replaces that of the
-    settings.
+    settings. `accept_playbook`: start also with a playbook that `playbook_history.refusal` refuses.
     """
     logs.to_stderr(settings)
     if problems := asyncio.run(topics.check(settings)):
         raise UserError(" ".join(problem.sentence for problem in problems))
+    if playbook is None:
+        playbook = deployment.load_playbook(settings)
+    log.info("The playbook is %s", playbook_id(playbook))
+    asyncio.run(plan.check(settings, playbook, accept=accept_playbook, say=_say))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -60,6 +67,12 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
     if worker.stop_requested and app.orderly:
         return 0  # Faust may raise an error if its start is interrupted: no failure
     return 1 if app.failure else code
+
+
+def _say(line: str) -> None:
+    """Write a line to the log and to standard output, where whoever starts a worker by hand reads it."""
+    log.info("%s", line)
+    print(line, flush=True)
 
 
 def _handle_loop_exception(
