@@ -30,7 +30,9 @@ PACKAGES = {
         "backend", "census", "disk_writer", "erasure_markers", "pending_changes", "profile_tiers", "recent_commits",
         "recovery", "task_state", "timers",
     ),
-    "streams/contracts": ("identity", "money", "native", "outputs", "partitioning", "properties", "times"),
+    "streams/contracts": (
+        "fields", "identity", "money", "native", "outputs", "partitioning", "properties", "times",
+    ),
 }  # fmt: skip
 """Modules that define msgspec Structs are left out: mypyc would ignore the arguments of their metaclass."""
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from streams import playbooks
+from streams.contracts.identity import Identifiers, changed_placeholders
 from streams.contracts.native import Decoder
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
@@ -38,9 +39,15 @@ def decoders(settings: Settings, playbook: Playbook) -> dict[Source, Decoder]:
             max_future_skew=settings.max_future_skew,
             properties=playbook.properties,
             identity_resolution=settings.identity_resolution,
+            identifiers=identifiers(settings),
         )
         for source, topic in settings.source_topics.items()
     }
+
+
+def identifiers(settings: Settings) -> Identifiers:
+    """Return the rules by which ids are read."""
+    return Identifiers(changed_placeholders(settings.id_placeholders), settings.id_case == "fold")
 
 
 def source_specs(settings: Settings) -> dict[Source, SourceSpec]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from streams.contracts import times
+from streams.contracts.identity import changed_placeholders
 from streams.core.model import durations
 
 T = TypeVar("T")
@@ -232,3 +233,19 @@ SECRET: Kind[str | None] = Kind(
     lambda value: "none" if value is None else "(secret)",
 )
 SOURCE = Kind("name or path", str)
+
+
+def _parse_placeholders(text: str) -> tuple[str, ...]:
+    if text.lower() == "none":
+        return ()
+    changes = tuple(part.strip() for part in text.split(","))
+    try:
+        changed_placeholders(changes)
+    except ValueError as error:
+        raise ValueError(f"cannot be used: {error}") from None
+    return changes
+
+
+PLACEHOLDERS: Kind[tuple[str, ...]] = Kind(
+    "changes of a list, or `none`", _parse_placeholders, lambda changes: ",".join(changes) or "none"
+)

@@ -9,6 +9,7 @@ from streams.settings import CONFIG, FIELDS, PREFIX, About, Settings
 SECTIONS = {
     "broker": "Kafka",
     "clickstream_topic": "Topics",
+    "id_case": "Identifiers",
     "identity_resolution": "Identity resolution",
     "playbook": "The lifecycle",
     "lateness": "Time",

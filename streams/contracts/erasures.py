@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from streams.contracts import identity, times
+from streams.contracts.identity import Identifiers
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
 from streams.core.model.sources import Erasure, RawRecord
@@ -46,20 +47,26 @@ def encode(person: str, identified: bool, request_id: str, requested_at: int | N
 
 
 def decode_all(
-    raw: Iterable[RawRecord], partition: int, partitioner: Partitioner
+    raw: Iterable[RawRecord],
+    partition: int,
+    partitioner: Partitioner,
+    identifiers: Identifiers = identity.DEFAULT,
 ) -> tuple[list[Erasure], list[tuple[RawRecord, Rejected]]]:
-    """Return the requests in a partition's records, and the records that are rejected, with their reasons."""
+    """Return the requests in a partition's records, and the records that are rejected, with their reasons.
+
+    `identifiers`: the rules by which the ids of inputs are read.
+    """
     requests: list[Erasure] = []
     rejections: list[tuple[RawRecord, Rejected]] = []
     for record in raw:
         try:
-            requests.append(_decode(record, partition, partitioner))
+            requests.append(_decode(record, partition, partitioner, identifiers))
         except Rejected as rejected:
             rejections.append((record, rejected))
     return requests, rejections
 
 
-def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Erasure:
+def _decode(record: RawRecord, partition: int, partitioner: Partitioner, identifiers: Identifiers) -> Erasure:
     value = record.value
     if value is None:
         raise Rejected("null_value", "the record has no value")
@@ -74,7 +81,7 @@ def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Eras
         raise Rejected("invalid_field" if of_a_field else "not_object", str(error)) from None
     except msgspec.DecodeError as error:
         raise Rejected("not_json", str(error)) from None
-    person, identified = _customer_id(request)
+    person, identified = _customer_id(request, identifiers)
     at = record.timestamp
     if request.requested_at is not None:
         try:
@@ -83,19 +90,22 @@ def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Eras
             raise Rejected("invalid_time", f"requested_at: {error}") from None
         at = requested_at if at < 0 else min(requested_at, at)  # a clock may be ahead
     if at < 0:
-        raise Rejected("missing_time", "requested_at: missing or before 1970, and the record has no timestamp")
+        raise Rejected("missing_time", "requested_at: missing or before 1980, and the record has no timestamp")
     if request.request_id is None or not _REQUEST_ID.fullmatch(request.request_id):
         raise Rejected("invalid_field", "request_id: not 1 to 64 letters, digits, '.', '_' and '-'")
     return Erasure(person, identified, at, request.request_id, partitioner.partition(person.encode()) == partition)
 
 
-def _customer_id(request: _Request) -> tuple[str, bool]:
+def _customer_id(request: _Request, identifiers: Identifiers) -> tuple[str, bool]:
     customer_id, anonymous_id = request.customer_id, request.anonymous_id
     if customer_id is None and anonymous_id is None:
-        raise Rejected("no_identity", "customer_id, anonymous_id: both missing")
+        raise Rejected("invalid_identity", "customer_id, anonymous_id: both missing")
     if customer_id is not None and anonymous_id is not None:
         raise Rejected("invalid_field", "customer_id, anonymous_id: one of them, not both")
-    person = str(anonymous_id if customer_id is None else customer_id)
-    if not identity.names_someone(person):
+    if customer_id is None:
+        person = identifiers.of_other(str(anonymous_id))
+    else:
+        person = identifiers.of_customer(str(customer_id))
+    if person is None:
         raise Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
     return person, customer_id is not None

@@ -1,7 +1,7 @@
 """Amounts and prices: decimal text in major units on the wire, integers inside (`streams.core.model.currencies`).
 
-`read` and `of_double` read numbers with any number of decimal places: `places` is the exponent of the currency
-for amounts, and `PRICE_PLACES` more for prices.
+`read` and its like take the number of decimal places: of an amount the exponent of its currency, of a price
+`PRICE_PLACES` more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mypy_extensions import i64
 from streams.core.model.currencies import EXPONENTS, PIECE, PRICE_UNIT
 
 MAX_MINOR: Final = 10**15 - 1
-"""The largest amount accepted, in minor units. Beyond it JavaScript and doubles no longer hold sums of amounts exactly."""
+"""The largest amount accepted, in minor units. Beyond it doubles no longer hold sums of amounts exactly."""
 
 MAX_LENGTH: Final = 1024
 """Most bytes of the text of an amount."""
@@ -42,6 +42,10 @@ _NUMBER: Final = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _CONTEXT: Final = Context(prec=24, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 
 
+class Negative(ValueError):
+    """A number is negative and must not be."""
+
+
 def parse(json: bytes, currency: str) -> int | None:
     """Return the minor units of a JSON number or string, rounded half up; None for null.
 
@@ -58,7 +62,7 @@ def parse_price(json: bytes, currency: str) -> int | None:
 def read(json: bytes, places: int, finer: int = 1, signed: bool = False) -> int | None:
     """Return a JSON number or string times the power of ten of `places`, rounded half up; None for null.
 
-    It may be up to `MAX_MINOR` times `finer`. The sign is dropped if `signed`, else a negative number is an error. Raise
+    It may be up to `MAX_MINOR` times `finer`. The sign is dropped if `signed`. Raise `Negative`, or another
     `ValueError` with the reason.
     """
     if json == b"null":
@@ -112,11 +116,11 @@ def _read(json: bytes, places: int, finer: int, signed: bool) -> int:
         raise ValueError("not a decimal number")
     try:
         amount = Decimal(number.decode(), _CONTEXT)
+        if amount < 0 and not signed:
+            raise Negative("negative")
         units = int(amount.quantize(_UNITS[places], context=_CONTEXT).scaleb(places, _CONTEXT))
     except InvalidOperation:  # more digits than the context holds, or an exponent beyond Decimal's
         raise ValueError("out of range") from None
-    if amount < 0 and not signed:
-        raise ValueError("negative")
     if abs(units) > MAX_MINOR * finer:
         raise ValueError("out of range")
     return abs(units)

@@ -1,7 +1,7 @@
 """The native input format: decodes the bytes of one record to one event. `schemas/json/` describes it field by field.
 
-A valid record takes one pass of msgspec over the bytes, and a few checks that msgspec cannot express. The reason for
-rejecting a record is found only when it is rejected.
+A valid record takes one pass of msgspec over the bytes, and a few checks that msgspec cannot express (`fields`). Only a
+record with a field of another type than it should have takes a second one (`tolerant`).
 """
 
 from __future__ import annotations
@@ -14,26 +14,19 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import astuple
 
-from streams.contracts import identity, money, properties, records, times
+from streams.contracts import identity, money, properties, records, times, tolerant
+from streams.contracts.fields import UNREADABLE, FieldReader
+from streams.contracts.identity import Identifiers
 from streams.contracts.partitioning import Partitioner
-from streams.contracts.rejected import Reason, Rejected
+from streams.contracts.rejected import Rejected
 from streams.core.identity.aliases import home_key, parts_of
 from streams.core.model.currencies import EXPONENTS, PIECE, PRICE_UNIT
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
-from streams.core.model.items import Item
 from streams.core.model.sources import RawRecord
 from streams.core.rules.types import Type
 
-MAX_QUANTITY: Final = 1_000_000
-"""Largest quantity of an item, or of a product that is added."""
-MAX_STRING: Final = 1024
-"""Most bytes, in UTF-8, of a string that is not an id. A longer one is cut."""
 MAX_DEPTH: Final = 512
 """Deepest nesting. The bound is fixed, because that of msgspec depends on the rest of the interpreter's stack."""
-
-MAX_ITEMS: Final = 10_000
-"""Most items of an event. An empty item takes three bytes here, and nine in an internal message, which must fit into a
-batch."""
 
 _astuple: Final = astuple  # not looked up for each record
 _Json = msgspec.json.Decoder[Any]
@@ -41,20 +34,23 @@ _ABSENT: Final = records.ABSENT
 _TYPES: Final = {type_: type_ for type_ in CLICKSTREAM_TYPES | ORDER_TYPES}
 """Each known type as one object, whose hash is cached: rules look types up often."""
 _CURRENCIES: Final = EXPONENTS
-_ANY_JSON: Final = msgspec.json.Decoder(Raw)
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
+_CORRECTIONS: Final = ORDER_TYPES - {"order_completed"}
+"""Types of events that have the currency of their order if they name none."""
+_CHANGES: Final = frozenset({"product_added", "product_removed"})
+"""Types whose price and quantity must be right, since they change the cart."""
+_SNAPSHOTS: Final = frozenset({"cart_viewed", "checkout_started"})
+"""Types whose items are the cart as it stands."""
 
 
 MisplacedRecord = tuple[RawRecord | None, Event, int]
 """A record with its event, or None and a part of a record; and the partition to which it belongs."""
 
 
-class Decoder:
+class Decoder(FieldReader):
     """Decodes the records of one source. The shell and the replay have one per source. It keeps no record.
 
-    `rejected_identifiers` counts ids that were taken for absent, since they name no one or are too long. `cut_strings`
-    counts strings that were cut. Both are for metrics.
+    `counts` tells, for metrics, what was left out or cut.
     """
 
     def __init__(
@@ -67,11 +63,14 @@ class Decoder:
         max_bytes: int = 262_144,
         properties: Mapping[str, Type] | None = None,
         identity_resolution: bool = False,
+        identifiers: Identifiers = identity.DEFAULT,
     ) -> None:
         """`max_future_skew`: ms by which an event's time may be ahead of its record's timestamp. A record of more than
         `max_bytes` is rejected without being decoded. `properties`: those that the playbook reads. Without
-        `identity_resolution`, the device of an event with a customer is not read.
+        `identity_resolution`, the device of an event with a customer is not read. `identifiers`: the rules by which ids
+        are read.
         """
+        super().__init__(identifiers)
         if default_currency not in EXPONENTS:
             raise ValueError(f"default currency {default_currency!r} is not an ISO 4217 currency with a minor unit")
         self._source = source
@@ -84,8 +83,6 @@ class Decoder:
         self._of_orders = source is Source.ORDERS
         self._quick: _Json = msgspec.json.Decoder(records.QuickOrder if self._of_orders else records.QuickClick)
         self._exact: _Json = msgspec.json.Decoder(records.Order if self._of_orders else records.Click)
-        self.rejected_identifiers = 0
-        self.cut_strings = 0
 
     def decode_all(
         self, raw: Iterable[RawRecord], partition: int, partitioner: Partitioner, forwards: bool = False
@@ -146,41 +143,44 @@ class Decoder:
         else:
             self._add_click(event, fields, value)
         if self._properties and b'"properties"' in value:
-            event.properties = properties.read_all(value, self._properties, event.currency, self._string)
+            currency = event.currency or self._default_currency
+            event.properties = properties.read_all(value, self._properties, currency, self._string)
         return event
 
     def _exactly(self, value: bytes) -> Any:
         """Return the record with money as text. Raise `Rejected`."""
         try:
             return self._exact.decode(value)
-        except msgspec.MsgspecError as error:
-            raise _diagnosed(value, error) from None
+        except msgspec.MsgspecError:
+            return tolerant.read(value, self._of_orders, self.counts)
 
     def _event(self, fields: tuple[Any, ...], partition: int, offset: int, timestamp: int, size: int) -> Event:
-        """Return an event with the fields that all sources have: those of `records.Record`."""
+        """Return an event with the fields that all sources have: those of `records.Record`.
+
+        Its currency is `UNREADABLE` if there is one that is not known.
+        """
         event_id = fields[0]
         type_: str | None = fields[1]
-        customer_id, anonymous_id = fields[3], fields[4]
-        currency: str | None = fields[7]
-        items: list[records.Item] | None = fields[8]
+        items: list[records.Item | None] | None = fields[8]
         identified = False
-        customer = self._person(customer_id)
+        customer = self._customer(fields[3])
         device: str | None = None
         if customer is not None:
             identified = True
             if self._identity_resolution:
-                device = self._person(anonymous_id)
+                device = self._other(fields[4])
         else:
-            customer = self._person(anonymous_id)
-            if customer is None:
-                raise _no_customer(customer_id, anonymous_id)
+            customer = self._other(fields[4])
+            if customer is None:  # the place where an order, a cart or a checkout could tell whose event it is
+                raise Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
         at = self._time(fields[2], timestamp)
         if not type_:
             raise Rejected("invalid_field", "type: missing")
-        if currency is None or currency == self._default_currency:
-            currency = self._default_currency
-        elif currency not in _CURRENCIES:
-            raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
+        currency: str | None = fields[7]
+        if currency is not None and currency not in _CURRENCIES:
+            currency = self._odd_currency(currency)
+        if currency is None:
+            currency = "" if self._of_orders and type_ in _CORRECTIONS else self._default_currency
         event = Event(
             self._source,
             offset,
@@ -192,8 +192,8 @@ class Decoder:
             self._id(event_id) or f"{self._topic}/{partition}/{offset}",
             _TYPES.get(type_) or self._string(type_),
             None,
-            self._id(fields[5]),
-            self._id(fields[6]),
+            self._other(fields[5]),
+            self._other(fields[6]),
             None,
             None,
             None,
@@ -208,9 +208,8 @@ class Decoder:
         if device is not None:
             event.other = device
         if items is not None:
-            if len(items) > MAX_ITEMS:
-                raise Rejected("too_large", f"items: {len(items)}, more than {MAX_ITEMS}")
-            event.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
+            snapshot = type_ in _SNAPSHOTS and not self._of_orders
+            event.items = self._items(items, "" if currency == UNREADABLE else currency, snapshot)
         return event
 
     def _add_click(self, event: Event, fields: tuple[Any, ...], value: bytes) -> None:
@@ -218,39 +217,69 @@ class Decoder:
         event.session_id = self._id(fields[9])
         event.product_id = self._id(fields[10])
         event.category = self._optional(fields[11])
-        event.price = self._amount(fields[12], event.currency, "price", value)
-        event.quantity = _quantity(fields[13], "quantity")
+        price, quantity = fields[12], fields[13]
+        if event.currency == UNREADABLE:
+            event.currency, price = self._default_currency, None
+        if price is not None:
+            event.price = self._price(price, event, value)
+        if quantity is not None:
+            event.quantity = self._quantity(quantity, event.type in _CHANGES)
 
     def _add_order(self, event: Event, fields: tuple[Any, ...], value: bytes) -> None:
         """Set the fields that only `records.Order` has."""
         event.order_id = self._id(fields[9])
         if event.order_id is None and event.type in ORDER_TYPES:
             raise Rejected("invalid_field", "order_id: missing, empty or too long")
-        event.total = self._amount(fields[10], event.currency, "total", value)
+        total = fields[10]
+        if total is not None and total is not _ABSENT:
+            event.total = self._total(total, event, value)
+        if event.currency == UNREADABLE:
+            event.currency = "" if event.type in _CORRECTIONS else self._default_currency
         event.channel = self._optional(fields[11])
         event.coupon = self._optional(fields[12])
-        if fields[13] is not None:
-            event.store = self._id(fields[13])
+        event.store = self._id(fields[13])
 
-    def _amount(self, amount: Any, currency: str, field: str, value: bytes) -> int | None:
-        """Return the minor units of a field that `Quick` records have as a number. `value`: the record."""
-        if amount is None:
+    def _odd_currency(self, currency: str) -> str | None:
+        """Return the code in capitals, None if it is empty, or `UNREADABLE`."""
+        code = currency.strip().upper()
+        if code in _CURRENCIES:
+            return code
+        if not code:
             return None
-        places = EXPONENTS[currency] + (money.PRICE_PLACES if field == "price" else 0)
-        if isinstance(amount, float):
-            minor = money.of_double(amount, places)
-        elif isinstance(amount, Raw):
-            return _money(amount, currency, field)
+        self.counts["fields_ignored", "currency"] += 1
+        return UNREADABLE
+
+    def _price(self, price: Any, event: Event, value: bytes) -> int | None:
+        """Return the price of a click. It is a number or text in a quick record, else its JSON. `value`: the record."""
+        if isinstance(price, Raw):
+            exact = price
         else:
-            try:
-                minor = money.of_value(amount, places, PRICE_UNIT if field == "price" else 1)
-            except ValueError as error:
-                raise Rejected("invalid_money", f"{field}: {error}") from None
-        return minor if minor >= 0 else _money(getattr(self._exactly(value), field), currency, field)
+            units = _quick(price, EXPONENTS[event.currency] + money.PRICE_PLACES, PRICE_UNIT)
+            if units >= 0:
+                return units
+            exact = self._exactly(value).price
+        return self._exact_price(exact, event.currency, event.type in _CHANGES)
+
+    def _total(self, total: Any, event: Event, value: bytes) -> int | None:
+        """Return the total of an order event, as `_price` returns a price."""
+        if event.currency == UNREADABLE:
+            raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
+        places = EXPONENTS[event.currency] if event.currency else money.UNNAMED_PLACES
+        if not isinstance(total, Raw):
+            units = _quick(total, places, 1)
+            if units >= 0:
+                return units
+            total = self._exactly(value).total
+        try:
+            return money.read(bytes(total), places, signed=event.type == "order_refunded")
+        except ValueError as error:
+            raise Rejected("invalid_money", f"total: {error}") from None
 
     def _time(self, occurred_at: str | int | float | None, timestamp: int) -> int:
         if occurred_at is None:
             raise Rejected("missing_time", "occurred_at: missing")
+        if occurred_at == 0:
+            raise Rejected("missing_time", "occurred_at: 0, which stands for an unknown time")
         try:
             at = times.parse(occurred_at)
         except ValueError as error:
@@ -259,77 +288,15 @@ class Decoder:
             raise Rejected("clock_skew", f"occurred_at: {at - timestamp} ms ahead of the record's timestamp")
         return at
 
-    def _person(self, value: str | int | None) -> str | None:
-        """Return the id of a customer or a device, None if it is absent or names no one."""
-        if value is None:
-            return None
-        person = value if isinstance(value, str) else str(value)
-        if identity.names_someone(person):
-            return person
-        self.rejected_identifiers += 1
-        return None
 
-    def _id(self, value: str | int | None) -> str | None:
-        """Return an id that is not a customer's or a device's, None if it is absent, empty or too long."""
-        if value is None:
-            return None
-        if isinstance(value, str):
-            if 0 < len(value) <= identity.ALWAYS_FIT:  # nearly always
-                return value
-            if not value:
-                return None
-            identifier = value
-        else:
-            identifier = str(value)
-        if identity.fits(identifier):
-            return identifier
-        self.rejected_identifiers += 1
-        return None
-
-    def _string(self, value: str) -> str:
-        if len(value) * 4 <= MAX_STRING or len(encoded := value.encode()) <= MAX_STRING:
-            return value
-        self.cut_strings += 1
-        return encoded[:MAX_STRING].decode(errors="ignore")  # ignores the rest of a character that was cut
-
-    def _optional(self, value: str | None) -> str | None:
-        return None if value is None else self._string(value)
-
-    def _item(self, item: records.Item, currency: str, n: int) -> Item:
-        return Item(
-            product_id=self._id(item.product_id),
-            category=self._optional(item.category),
-            price=_money(item.price, currency, f"items[{n}].price"),
-            currency=currency,
-            quantity=_quantity(item.quantity, f"items[{n}].quantity"),
-        )
-
-
-def _no_customer(customer_id: str | int | None, anonymous_id: str | int | None) -> Rejected:
-    if customer_id is None and anonymous_id is None:
-        return Rejected("no_identity", "customer_id, anonymous_id: both missing")
-    return Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
-
-
-def _money(raw: Raw, currency: str, field: str) -> int | None:
-    if raw is _ABSENT:
-        return None
+def _quick(number: str | int | float, places: int, finer: int) -> int:
+    """Return the result of `money.read`; -1 if the text itself is needed."""
+    if isinstance(number, float):
+        return money.of_double(number, places)
     try:
-        return (money.parse_price if field.endswith("price") else money.parse)(bytes(raw), currency)
-    except ValueError as error:
-        raise Rejected("invalid_money", f"{field}: {error}") from None
-
-
-def _quantity(value: int | float | None, field: str) -> int:
-    if value is None:
-        return PIECE
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise Rejected("invalid_field", f"{field}: not an integer")
-        value = int(value)
-    if not 1 <= value <= MAX_QUANTITY:
-        raise Rejected("invalid_field", f"{field}: not from 1 to {MAX_QUANTITY}")
-    return value * PIECE
+        return money.of_value(number, places, finer)
+    except ValueError:
+        return -1
 
 
 def _check_text(value: bytes) -> None:
@@ -353,14 +320,3 @@ def _depth(value: bytes) -> int:
         elif byte in b"}]":
             depth -= 1
     return deepest
-
-
-def _diagnosed(value: bytes, error: msgspec.MsgspecError) -> Rejected:
-    """Return the reason of an error of msgspec, whose messages name a field and two types, and quote no value."""
-    try:
-        _ANY_JSON.decode(value)  # msgspec reports a wrong type before malformed text that follows it
-    except msgspec.DecodeError as malformed:
-        return Rejected("not_json", str(malformed))
-    problem, _, field = str(error).partition(" - at `$.")
-    field = field.removesuffix("`")
-    return Rejected(_REASON_OF_FIELD.get(field, "invalid_field"), f"{field or 'the record'}: {problem}")

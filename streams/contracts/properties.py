@@ -70,4 +70,4 @@ def _time(value: Value | None) -> int | None:
         return (datetime.date.fromisoformat(value).toordinal() - _EPOCH) * _DAY
     if value is None or isinstance(value, bool):
         return None
-    return times.parse(value)
+    return times.parse(value, 0 if isinstance(value, str) else times.BEGIN)  # of a birthday, say

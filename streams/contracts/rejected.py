@@ -11,7 +11,6 @@ Reason = Literal[
     "too_deep",
     "not_json",
     "not_object",
-    "no_identity",
     "invalid_identity",
     "missing_time",
     "invalid_time",

@@ -11,7 +11,9 @@ from typing import Final
 from mypy_extensions import i64
 
 END: Final = 32_503_680_000_000
-"""The year 3000. Later times (mostly microseconds taken for milliseconds) and those before 1970 are rejected."""
+"""The year 3000. Later times (mostly microseconds taken for milliseconds) are rejected."""
+BEGIN: Final = 315_532_800_000
+"""The year 1980. An earlier time is none: 0 stands for an unknown time, and devices without a clock start in 1970."""
 
 _SECONDS_BELOW: Final = 10**11
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,15 +26,16 @@ _RFC_3339: Final = re.compile(
 )
 
 
-def parse(value: str | int | float) -> int:
-    """Return the milliseconds since the epoch of a time in an input. Raise `ValueError` with the reason.
+def parse(value: str | int | float, begin: int = BEGIN) -> int:
+    """Return the milliseconds since the epoch of a time in an input. It is not before `begin`, which is `BEGIN` or 0.
+    Raise `ValueError` with the reason.
 
     A number is epoch seconds if below 1e11, else milliseconds, and is rounded half up. Text finer than a millisecond is
     cut.
     """
     at = _of_text(value) if isinstance(value, str) else _of_number(value)
-    if not 0 <= at < END:
-        raise ValueError("before 1970 or after 2999")
+    if not begin <= at < END:
+        raise ValueError(f"before {1980 if begin else 1970} or after 2999")
     return at
 
 

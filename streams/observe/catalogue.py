@@ -48,11 +48,15 @@ PARTITION = Label("partition", "a partition's number; a task owns it in every so
 KIND = Label("kind", "of the abandonment", ("browse", "cart", "checkout"))
 
 DEAD_LETTER_REASONS = (
-    "null_value", "too_large", "not_utf8", "too_deep", "not_json", "not_object", "no_identity", "invalid_identity",
+    "null_value", "too_large", "not_utf8", "too_deep", "not_json", "not_object", "invalid_identity",
     "missing_time", "invalid_time", "clock_skew", "invalid_money", "unknown_currency", "invalid_field",
     "wrong_partition", "corrupt_batch",
 )  # fmt: skip
 """A test compares these with `streams.contracts`: neither package imports the other."""
+
+LINES_IGNORED = ("not_object", "negative_price", "no_quantity")
+FIELDS_IGNORED = ("price", "quantity", "currency", "items", "category", "channel", "coupon")
+"""Also compared with `streams.contracts`."""
 
 IDENTITY_TYPES = ("linked", "switched", "refused", "erased")
 
@@ -140,6 +144,22 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Identifiers treated as absent: placeholders such as null or 0, and identifiers longer than 256 bytes.",
         labels=(SOURCE,),
         worry="A jump: a client sends a placeholder where the customer's id belongs.",
+    ),
+    Metric(
+        name="lifecycle_lines_ignored_total",
+        kind="counter",
+        help="Lines of `items` that were left out, by the reason: no object, a negative price (a coupon that the shop "
+        "writes as a line), a quantity of 0 or less.",
+        labels=(SOURCE, Label("reason", "why the line was left out", LINES_IGNORED)),
+        worry="A jump: the shop writes its lines in another way than before, and carts and orders lack products.",
+    ),
+    Metric(
+        name="lifecycle_fields_ignored_total",
+        kind="counter",
+        help="Fields that cannot be read and count as absent; a quantity counts as 1.",
+        labels=(SOURCE, Label("field", "the field", FIELDS_IGNORED)),
+        worry="Any steady rate of `price`, `quantity` or `items`: values of carts are missing or wrong. Ask the team "
+        "that sends them.",
     ),
     Metric(
         name="lifecycle_dead_letters_total",

@@ -129,12 +129,15 @@ class Metrics(Collector):
             if (child := self._engine_counter(name, label)) is not None:
                 child.inc(count)
 
-    def strings(self, source: str, rejected: int, cut: int) -> None:
-        """Count the identifiers of a chunk that were treated as absent, and its strings that were cut."""
-        if rejected:
-            self._counter("lifecycle_identifiers_rejected_total", source).inc(rejected)
-        if cut:
-            self._counter("lifecycle_trimmed_total", "strings").inc(cut)
+    def decoded(self, source: str, counts: Mapping[tuple[str, str], int]) -> None:
+        """Count what was left out of the records of a chunk: `streams.contracts.fields.Counts`."""
+        for (name, label), count in counts.items():
+            if name == "strings_cut":
+                self._counter("lifecycle_trimmed_total", "strings").inc(count)
+            elif name == "identifiers_rejected":
+                self._counter("lifecycle_identifiers_rejected_total", source).inc(count)
+            else:
+                self._counter(f"lifecycle_{name}_total", source, label).inc(count)
 
     def dead_letter(self, topic: str, reason: str) -> None:
         """Count a record of `topic` that became a dead letter."""

@@ -89,7 +89,7 @@ class FileReader:
         """
         self.open = set(Source)
         self.time = 0
-        self.tally = Tally()
+        self.tally = Tally(decoded=[decoder.counts for decoder in decoders.values()])
         self._inputs = inputs
         self._decoders = decoders
         self._on_rejected = on_rejected

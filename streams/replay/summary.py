@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.contracts.fields import CountName, Counts
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
@@ -29,6 +30,8 @@ class Tally:
     """Reports on the events, by source."""
     formats: list[str] = field(default_factory=list)
     """Formats of files that are not JSON Lines."""
+    decoded: list[Counts] = field(default_factory=list)
+    """Counters of the decoders."""
     counts: EngineCounters = field(default_factory=Counter)
     """Counters of the engine."""
     stage_changes: Counter[str] = field(default_factory=Counter)
@@ -74,6 +77,13 @@ class Tally:
         """Return the sum of an engine counter over its labels."""
         return sum(count for (counted, _), count in self.counts.items() if counted == name)
 
+    def ignored(self, name: CountName) -> Counter[str]:
+        """Return a counter of the decoders, by its labels."""
+        found: Counter[str] = Counter()
+        for counts in self.decoded:
+            found.update({label: count for (counted, label), count in counts.items() if counted == name})
+        return found
+
 
 def report(tally: Tally, known_types: Collection[str], out: Path, seconds: float) -> str:
     """Return the summary as text for people. `known_types`: those that the playbook names."""
@@ -89,6 +99,15 @@ def about_input(tally: Tally, known_types: Collection[str]) -> Iterator[tuple[st
     yield from lines(tally.inputs.values(), known_types)
 
 
+def about_decoration(tally: Tally) -> Iterator[tuple[str, str]]:
+    """Yield the lines about what was left out of records that were read."""
+    yield "lines ignored", _counts(tally.ignored("lines_ignored"))
+    if fields := tally.ignored("fields_ignored"):
+        yield "fields ignored", _counts(fields)
+    if ids := tally.ignored("identifiers_rejected"):
+        yield "ids ignored", f"{ids.total():,}"
+
+
 def _lines(tally: Tally, known_types: Collection[str], out: Path, seconds: float) -> Iterator[tuple[str, str]]:
     yield "events", f"{tally.read:,} read in {seconds:.1f} s, {tally.read / seconds:,.0f}/s"
     if tally.first is not None and tally.last is not None:
@@ -100,6 +119,7 @@ def _lines(tally: Tally, known_types: Collection[str], out: Path, seconds: float
     yield "rejected", _counts(tally.rejected)
     conflicting = {label: n for (name, label), n in tally.counts.items() if name == "orders_conflicting"}
     yield "conflicting", _counts(Counter(conflicting))
+    yield from about_decoration(tally)
     if tally.after_until:
         yield "not read", f"{tally.after_until:,} after --until"
     yield "stage changes", _counts(tally.stage_changes)

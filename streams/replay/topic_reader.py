@@ -64,7 +64,7 @@ class TopicReader:
         """Events after `until` (ms) are left out. Events too far after their record's timestamp are rejected."""
         self.open = set(Source)
         self.time = 0
-        self.tally = Tally()
+        self.tally = Tally(decoded=[decoder.counts for decoder in decoders.values()])
         self._settings = settings
         self._topics = settings.source_topics
         self._decoders = decoders

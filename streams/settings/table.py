@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from streams import playbooks, values
+from streams.contracts.identity import PLACEHOLDERS
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.model import ids
 from streams.core.model.event import Source
@@ -215,6 +216,25 @@ class Settings:
         values.SWITCH,
         "on",
         "`on` publishes profiles, each at most once per commit, when it changed.",
+    )
+
+    # Identifiers
+    id_case: str = _setting(
+        "exact",
+        values.word("exact", "fold"),
+        "fold",
+        "`fold`: ids of customers are read in lower case, for shops whose ids are e-mail addresses. `exact`: they are "
+        "read as they are. All workers need the same value. Records that are keyed by another spelling are then on "
+        "another customer's partition.",
+    )
+    id_placeholders: tuple[str, ...] = _setting(
+        (),
+        values.PLACEHOLDERS,
+        "+test-user,-guest",
+        "Changes of the list of values that name nobody, separated by commas: `+` adds one, `-` takes one from the "
+        "list. The list: " + ", ".join(f"`{name}`" for name in sorted(PLACEHOLDERS)) + "; zeros and hyphens always. "
+        "Upper and lower case do not matter. It holds for ids of customers, devices, carts and checkouts. All workers "
+        "need the same value.",
     )
 
     # Identity resolution

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.items import Item
 from streams.core.model.outputs import (
     Abandonment,
@@ -55,7 +56,7 @@ PROSPECT = StageChange(
     ),
 )
 _BUYER = msgspec.structs.replace(
-    PROSPECT.profile, orders=2, revenue=11_981, average_order_value=5_991, cart_items=3, cart_value=None
+    PROSPECT.profile, orders=2, revenue=11_981, average_order_value=5_991, cart_items=3_450, cart_value=None
 )
 STAGE_CHANGES: Final[dict[str, Output]] = {
     "activity": PROSPECT,
@@ -150,9 +151,10 @@ ABANDONED = Abandonment(
     last_activity_at=AT - HOUR,
     episode_started_at=AT - 2 * HOUR,
     items=(
-        Item("p-42", "shoes", 5_990, "EUR", 2),
-        Item(None, None, 5, "EUR", 1),
+        Item("p-42", "shoes", 5_990 * PRICE_UNIT, "EUR", 2 * PIECE),
+        Item(None, None, 5 * PRICE_UNIT, "EUR", PIECE),
     ),
+    items_cut=False,
     value=11_985,
     currency="EUR",
     cart_id="k-1",
@@ -172,7 +174,7 @@ ABANDONMENTS: Final[dict[str, Output]] = {
         recent_abandonments=1,
     ),
     "abandoned.checkout": msgspec.structs.replace(
-        ABANDONED, kind="checkout", checkout_id="h-1", items=(Item("p-42", "shoes", None, "EUR", 1),), value=None
+        ABANDONED, kind="checkout", checkout_id="h-1", items=(Item("p-42", "shoes", None, "EUR", PIECE),), value=None
     ),
     "abandoned.browse": msgspec.structs.replace(
         ABANDONED,
@@ -181,11 +183,17 @@ ABANDONMENTS: Final[dict[str, Output]] = {
         identified=False,
         subscribed=None,
         steps=1,
-        items=(Item("p-1", None, 1_980, "JPY", 1), Item("p-2", None, 12_345, "KWD", 1)),
+        items=(
+            Item("p-1", None, 1_980 * PRICE_UNIT, "JPY", PIECE),
+            Item("p-2", None, 12_345 * PRICE_UNIT, "KWD", PIECE),
+        ),
         value=None,
         currency=None,
         cart_id=None,
         session_id=None,
+    ),
+    "abandoned.cut": msgspec.structs.replace(
+        ABANDONED, items=(Item("screw", None, 12_500, "EUR", 450),), items_cut=True, value=None
     ),
     "recovered": msgspec.structs.replace(
         ABANDONED,

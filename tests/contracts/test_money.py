@@ -97,8 +97,34 @@ def test_sums_are_written_whatever_their_size_and_sign(minor: int) -> None:
     assert Fraction(money.text(minor, "EUR")) == Fraction(minor, 100)
 
 
+@pytest.mark.parametrize(
+    ("price", "currency", "text"),
+    [
+        ("0.0125", "EUR", "0.0125"),
+        ("0.012500", "EUR", "0.0125"),
+        ("19.9", "EUR", "19.90"),
+        ("19.90001", "EUR", "19.90001"),
+        ("19.9000004", "EUR", "19.90"),
+        ("19.9000005", "EUR", "19.900001"),
+        ("1980", "JPY", "1980"),
+        ("1980.5", "JPY", "1980.5"),
+        ("1.2345", "KWD", "1.2345"),
+        ("9999999999999.99", "EUR", "9999999999999.99"),
+    ],
+)
+def test_prices_keep_four_decimals_beyond_the_minor_unit(price: str, currency: str, text: str) -> None:
+    units = money.parse_price(price.encode(), currency)
+    assert units is not None
+    assert money.price_text(units, currency) == text
+
+
+@pytest.mark.parametrize(("quantity", "pieces"), [(1_000, "1"), (450, "0.45"), (2_005, "2.005"), (10**9, "1000000")])
+def test_whole_quantities_are_written_as_integers(quantity: int, pieces: str) -> None:
+    assert json.dumps(money.pieces(quantity)) == pieces
+
+
 def test_decimal_context_of_the_thread_has_no_effect() -> None:
-    money._parse.cache_clear()
+    money._read.cache_clear()
     with localcontext(Context(prec=1, traps=[])):
         assert money.parse(b"59.905", "EUR") == 5991
         assert money.text(1234, "EUR") == "12.34"

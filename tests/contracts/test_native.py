@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.contracts import money
-from streams.contracts.native import MAX_DEPTH, MAX_QUANTITY, Decoder
+from streams.contracts.native import MAX_DEPTH, Decoder
 from streams.contracts.rejected import REASONS, Rejected
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 
@@ -23,6 +24,7 @@ CLICK: dict[str, Any] = {
 }
 FIELDS = [*CLICK, "anonymous_id", "session_id", "cart_id", "checkout_id", "product_id", "category", "price", "currency"]
 FIELDS += ["quantity", "items"]
+ADDED = CLICK | {"type": "product_added"}
 ORDER = CLICK | {"type": "order_completed", "order_id": "o-1"}
 
 
@@ -84,10 +86,10 @@ def test_click_with_every_field_is_decoded(clicks: Decoder) -> None:
         checkout_id="h-1",
         product_id="p-1",
         category="shoes",
-        price=5990,
-        quantity=2,
+        price=5990 * PRICE_UNIT,
+        quantity=2 * PIECE,
         currency="USD",
-        items=(Item("p-2", "socks", 500, "USD", 3), Item(None, None, None, "USD", 1)),
+        items=(Item("p-2", "socks", 500 * PRICE_UNIT, "USD", 3 * PIECE), Item(None, None, None, "USD", PIECE)),
     )
 
 
@@ -102,6 +104,7 @@ def test_order_with_every_field_is_decoded(orders: Decoder) -> None:
             "currency": "JPY",
             "channel": "pos",
             "coupon": "SPRING",
+            "store": "de",
             "items": [{"product_id": "p-1", "price": "59.5", "quantity": 2}],
         }
     ).encode()
@@ -118,18 +121,19 @@ def test_order_with_every_field_is_decoded(orders: Decoder) -> None:
         cart_id="k-1",
         checkout_id="h-1",
         order_id="o-1",
+        store="de",
         total=120,
         channel="pos",
         coupon="SPRING",
         currency="JPY",
-        items=(Item("p-1", None, 60, "JPY", 2),),
+        items=(Item("p-1", None, 595_000, "JPY", 2 * PIECE),),
     )
 
 
 def test_click_with_only_required_fields_is_decoded(clicks: Decoder) -> None:
     activity = decode(clicks, {"type": "page_viewed", "occurred_at": AT, "anonymous_id": "a-1"})
     assert (activity.customer, activity.identified, activity.event_id) == ("a-1", False, "clickstream/3/17")
-    assert (activity.quantity, activity.currency, activity.items) == (1, "EUR", None)
+    assert (activity.quantity, activity.currency, activity.items) == (PIECE, "EUR", None)
 
 
 def test_null_field_counts_as_absent(clicks: Decoder) -> None:
@@ -157,13 +161,13 @@ def test_types_of_the_other_topic_are_unknown(clicks: Decoder, orders: Decoder) 
 def test_the_last_of_equal_keys_counts(clicks: Decoder) -> None:
     value = json.dumps(CLICK).encode()[:-1] + b', "price": -1, "price": 2, "customer_id": "c-2"}'
     activity = decode(clicks, value)
-    assert (activity.customer, activity.price) == ("c-2", 200)
+    assert (activity.customer, activity.price) == ("c-2", 200 * PRICE_UNIT)
 
 
 def test_default_currency_applies_where_an_event_names_none(clicks: Decoder) -> None:
     yen = Decoder(Source.CLICKSTREAM, "clickstream", default_currency="JPY")
-    assert decode(yen, CLICK | {"price": 5.5, "items": [{"price": 7}]}).price == 6
-    assert decode(yen, CLICK | {"price": 5.5, "currency": "EUR"}).price == 550
+    assert decode(yen, CLICK | {"price": 5.5, "items": [{"price": 7}]}).price == 55_000
+    assert decode(yen, CLICK | {"price": 5.5, "currency": "EUR"}).price == 550 * PRICE_UNIT
     with pytest.raises(ValueError, match="XXX"):
         Decoder(Source.CLICKSTREAM, "clickstream", default_currency="XXX")
 
@@ -182,19 +186,45 @@ def test_integer_id_is_read_as_its_decimal_text(clicks: Decoder, orders: Decoder
 def test_placeholder_id_leaves_the_other_id(clicks: Decoder) -> None:
     activity = decode(clicks, CLICK | {"customer_id": "undefined", "anonymous_id": "a-1"})
     assert (activity.customer, activity.identified) == ("a-1", False)
-    assert clicks.rejected_identifiers == 1
+    assert clicks.counts["identifiers_rejected", ""] == 1
 
 
 @pytest.mark.parametrize("nobody", ["", "0", 0, -1, "NULL", "x" * 257, 10**256])
 def test_event_with_only_placeholder_ids_is_rejected(clicks: Decoder, nobody: str | int) -> None:
     reason, _ = rejection(clicks, CLICK | {"customer_id": nobody, "anonymous_id": nobody})
-    assert (reason, clicks.rejected_identifiers) == ("invalid_identity", 2)
+    assert (reason, clicks.counts["identifiers_rejected", ""]) == ("invalid_identity", 2)
 
 
 def test_ids_of_other_things_may_be_zero_but_not_long(clicks: Decoder) -> None:
-    activity = decode(clicks, CLICK | {"event_id": "0", "product_id": "null", "session_id": "", "cart_id": "x" * 257})
-    assert (activity.event_id, activity.product_id, activity.session_id, activity.cart_id) == ("0", "null", None, None)
-    assert clicks.rejected_identifiers == 1
+    activity = decode(clicks, CLICK | {"event_id": "0", "product_id": "null", "session_id": "x" * 257})
+    assert (activity.event_id, activity.product_id, activity.session_id) == ("0", "null", None)
+    assert clicks.counts["identifiers_rejected", ""] == 1
+
+
+def test_placeholders_of_carts_and_checkouts_count_as_absent(clicks: Decoder) -> None:
+    activity = decode(clicks, CLICK | {"cart_id": "undefined", "checkout_id": 0})
+    assert (activity.cart_id, activity.checkout_id) == (None, None)
+    assert clicks.counts["identifiers_rejected", ""] == 2
+
+
+def test_ids_are_read_without_surrounding_white_space(orders: Decoder) -> None:
+    ids = {
+        "event_id": " e ",
+        "customer_id": "\tc-1 ",
+        "cart_id": "k ",
+        "checkout_id": " h",
+        "order_id": " 7 ",
+        "store": "de ",
+    }
+    event = decode(orders, ORDER | ids)
+    assert (event.event_id, event.customer, event.cart_id, event.checkout_id) == ("e", "c-1", "k", "h")
+    assert (event.order_id, event.store) == ("7", "de")
+
+
+def test_an_id_of_another_type_counts_as_absent(clicks: Decoder) -> None:
+    activity = decode(clicks, CLICK | {"customer_id": 1.5, "anonymous_id": "a-1", "session_id": {}, "event_id": True})
+    assert (activity.customer, activity.session_id, activity.event_id) == ("a-1", None, "clickstream/3/17")
+    assert rejection(clicks, CLICK | {"customer_id": {}})[0] == "invalid_identity"
 
 
 def test_a_long_or_empty_event_id_is_replaced(clicks: Decoder) -> None:
@@ -209,9 +239,9 @@ def test_long_strings_are_cut_between_characters(clicks: Decoder, orders: Decode
     activity = decode(clicks, CLICK | {"type": "t" * 1025, "category": "é" * 513, "items": [{"category": "😀" * 256}]})
     assert activity.items is not None
     assert (activity.type, activity.category) == ("t" * 1024, "é" * 512)
-    assert (activity.items[0].category, clicks.cut_strings) == ("😀" * 256, 2)
+    assert (activity.items[0].category, clicks.counts["strings_cut", ""]) == ("😀" * 256, 2)
     order = decode(orders, ORDER | {"channel": "x" + "€" * 400, "coupon": "x" * 1024})
-    assert (order.channel, order.coupon, orders.cut_strings) == ("x" + "€" * 341, "x" * 1024, 1)
+    assert (order.channel, order.coupon, orders.counts["strings_cut", ""]) == ("x" + "€" * 341, "x" * 1024, 1)
 
 
 def test_record_above_the_size_limit_is_rejected() -> None:
@@ -233,10 +263,10 @@ def test_deeply_nested_record_is_rejected(clicks: Decoder, field: str) -> None:
 
     assert rejection(clicks, nested(MAX_DEPTH))[0] == "too_deep"
     assert rejection(clicks, nested(100_000))[0] == "too_deep"
-    if field == "properties":
-        assert decode(clicks, nested(MAX_DEPTH - 1)).customer == "c-1"
+    if field == "items":
+        assert decode(clicks, nested(MAX_DEPTH - 1)).items is None  # a list of a list
     else:
-        assert rejection(clicks, nested(MAX_DEPTH - 1))[0] != "too_deep"
+        assert getattr(decode(clicks, nested(MAX_DEPTH - 1)), field) is None
 
 
 def test_wide_records_and_brackets_in_texts_do_not_count_as_nesting(clicks: Decoder) -> None:
@@ -268,7 +298,7 @@ def test_wide_records_and_brackets_in_texts_do_not_count_as_nesting(clicks: Deco
         (b"[]", "not_object", "got `array`"),
         (b'"hello"', "not_object", "got `str`"),
         (b"12", "not_object", "got `int`"),
-        (b"{}", "no_identity", "customer_id, anonymous_id"),
+        (b"{}", "invalid_identity", "customer_id, anonymous_id"),
     ],
 )
 def test_value_that_is_not_an_object_is_rejected(
@@ -286,36 +316,28 @@ def test_value_that_is_not_an_object_is_rejected(
         ({"occurred_at": "soon"}, "invalid_time", "occurred_at: not RFC 3339"),
         ({"occurred_at": True}, "invalid_time", "occurred_at: "),
         ({"occurred_at": 10**5000}, "invalid_time", "occurred_at: "),
+        ({"occurred_at": 0}, "missing_time", "occurred_at: 0"),
+        ({"occurred_at": "1970-01-01T00:00:00Z"}, "invalid_time", "occurred_at: before 1980"),
         ({"price": -1}, "invalid_money", "price: negative"),
-        ({"price": "free"}, "invalid_money", "price: not a decimal number"),
-        ({"items": [{}, {"price": []}]}, "invalid_money", "items[1].price: not a decimal number"),
-        ({"currency": "eur"}, "unknown_currency", "currency: "),
-        ({"currency": "XXX"}, "unknown_currency", "currency: "),
-        ({"currency": 978}, "invalid_field", "currency: "),
+        ({"price": "-1e30"}, "invalid_money", "price: negative"),
         ({"type": None}, "invalid_field", "type: missing"),
         ({"type": ""}, "invalid_field", "type: missing"),
         ({"type": 1}, "invalid_field", "type: "),
-        ({"customer_id": 1.5}, "invalid_field", "customer_id: "),
-        ({"customer_id": 10**5000}, "invalid_field", "customer_id: "),
-        ({"session_id": {}}, "invalid_field", "session_id: "),
-        ({"category": 3}, "invalid_field", "category: "),
-        ({"quantity": "2"}, "invalid_field", "quantity: "),
-        ({"quantity": 1.5}, "invalid_field", "quantity: not an integer"),
-        ({"quantity": 0}, "invalid_field", "quantity: not from 1"),
-        ({"quantity": -3}, "invalid_field", "quantity: not from 1"),
-        ({"quantity": 10**30}, "invalid_field", "quantity: not from 1"),
-        ({"items": [{"quantity": 0}]}, "invalid_field", "items[0].quantity: not from 1"),
-        ({"items": [None]}, "invalid_field", "items[0]: "),
-        ({"items": {}}, "invalid_field", "items: "),
+        ({"quantity": 0}, "invalid_field", "quantity: 0 or less"),
+        ({"quantity": -3}, "invalid_field", "quantity: 0 or less"),
+        ({"quantity": "-2.50"}, "invalid_field", "quantity: 0 or less"),
+        ({"quantity": 0.0004}, "invalid_field", "quantity: 0 or less"),
     ],
 )
-def test_click_with_an_invalid_field_is_rejected(
+def test_addition_with_an_invalid_field_is_rejected(
     clicks: Decoder, fields: dict[str, Any], reason: str, detail: str
 ) -> None:
     with_big_integers = json.dumps(
         {name: "@" if isinstance(value, int) and abs(value) > 10**4000 else value for name, value in fields.items()}
     ).replace('"@"', "1" + "0" * 5000)
-    got, why = rejection(clicks, json.dumps(CLICK)[:-1].encode() + b", " + with_big_integers[1:].encode())
+    got, why = rejection(
+        clicks, json.dumps(CLICK | {"type": "product_added"})[:-1].encode() + b", " + with_big_integers[1:].encode()
+    )
     assert got == reason
     assert why.startswith(detail)
 
@@ -330,11 +352,6 @@ def test_order_without_an_order_id_is_rejected(orders: Decoder, order_id: object
 
 def test_an_unknown_type_needs_no_order_id(orders: Decoder) -> None:
     assert decode(orders, CLICK | {"type": "order_shipped"}).order_id is None
-
-
-def test_integral_float_quantity_is_accepted(clicks: Decoder) -> None:
-    assert decode(clicks, CLICK | {"quantity": 2.0}).quantity == 2
-    assert decode(clicks, CLICK | {"quantity": MAX_QUANTITY}).quantity == MAX_QUANTITY
 
 
 def test_event_too_far_ahead_of_its_timestamp_is_rejected(clicks: Decoder) -> None:
@@ -358,7 +375,7 @@ _odd = _json | st.sampled_from(
     ["c-1", "0", "59.90", "EUR", AT, "2026-11-21T10:00:00Z", 1e400, 10**30, 10**5000, "\ud800"]
 )
 _records = st.fixed_dictionaries(
-    {}, optional=dict.fromkeys([*FIELDS, "order_id", "total", "channel", "coupon", "url"], _odd)
+    {}, optional=dict.fromkeys([*FIELDS, "order_id", "total", "channel", "coupon", "store", "url"], _odd)
 )
 
 
@@ -388,7 +405,8 @@ def test_any_value_gives_an_event_or_a_rejection(value: bytes) -> None:
             assert 0 <= result.at <= AT + 300_000
             assert result.event_id
             assert 0 < len(result.customer.encode()) <= 256
-            assert result.quantity >= 1
+            assert result.quantity > 0
+            assert all(item.quantity > 0 and (item.price or 0) >= 0 for item in result.items or ())
             assert json.loads(value, parse_int=str)["type"].startswith(result.type)
 
 
@@ -425,23 +443,25 @@ NUMBERS = st.builds(
     source=st.sampled_from(Source),
 )
 def test_amount_has_the_value_of_its_text(text: str, currency: str, source: Source) -> None:
-    field, base = ("price", CLICK) if source is Source.CLICKSTREAM else ("total", ORDER)
+    field, base = ("price", ADDED) if source is Source.CLICKSTREAM else ("total", ORDER)
     value = json.dumps(base | {"currency": currency}).encode()[:-1] + f', "{field}": {text}}}'.encode()
-    expected = amount(text, currency)
-    if isinstance(expected, str):
+    expected = number(text, currency, field == "price")
+    if field == "price" and isinstance(expected, str) and expected != "negative":
+        assert decode(Decoder(source, "t"), value).price is None
+    elif isinstance(expected, str):
         assert rejection(Decoder(source, "t"), value) == ("invalid_money", f"{field}: {expected}")
     else:
         assert getattr(decode(Decoder(source, "t"), value), field) == expected
 
 
-def amount(text: str, currency: str) -> int | str | None:
-    """Return the amount that the money module reads from the text, or its reason for rejection."""
+def number(text: str, currency: str, price: bool) -> int | str | None:
+    """Return the amount or price that the money module reads from the text, or its reason for rejection."""
     try:
-        return money.parse(text.encode(), currency)
+        return money.parse_price(text.encode(), currency) if price else money.parse(text.encode(), currency)
     except ValueError as error:
         return str(error)
 
 
-def test_overlong_amount_is_rejected_whatever_its_value(clicks: Decoder) -> None:
-    value = json.dumps(CLICK).encode()[:-1] + b', "price": 1.' + b"0" * money.MAX_LENGTH + b"}"
-    assert rejection(clicks, value) == ("invalid_money", "price: too long")
+def test_overlong_amount_is_rejected_whatever_its_value(orders: Decoder) -> None:
+    value = json.dumps(ORDER).encode()[:-1] + b', "total": 1.' + b"0" * money.MAX_LENGTH + b"}"
+    assert rejection(orders, value) == ("invalid_money", "total: too long")

@@ -86,7 +86,13 @@ CAUSES = st.builds(Cause, st.sampled_from(["activity", "inactivity", "forgotten"
 )
 
 
-SUMMARIES = st.builds(Summary, first_seen_at=TIMES, last_seen_at=TIMES, currency=st.sampled_from(["EUR", "JPY", "KWD"]))
+SUMMARIES = st.builds(
+    Summary,
+    first_seen_at=TIMES,
+    last_seen_at=TIMES,
+    currency=st.sampled_from(["EUR", "JPY", "KWD"]),
+    cart_items=st.integers(0, 10**12),
+)
 CHANGES = st.builds(
     StageChange,
     id=st.uuids().map(str),
@@ -114,6 +120,7 @@ def test_a_stage_change_is_the_json_of_its_document(change: StageChange) -> None
         "last_seen_at": times.text(profile.last_seen_at),
         "revenue": money.text(profile.revenue, currency),
         "average_order_value": amount(profile.average_order_value, currency),
+        "cart_items": money.pieces(profile.cart_items),
         "cart_value": amount(profile.cart_value, currency),
     }
     document = {

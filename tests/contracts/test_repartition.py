@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from streams.contracts.native import MAX_ITEMS, Decoder
+from streams.contracts.fields import MAX_ITEMS
+from streams.contracts.native import Decoder
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
 from streams.contracts.repartition import (
@@ -287,4 +288,4 @@ def test_device_of_a_customer_is_ignored_without_identity_resolution() -> None:
     for identity_resolution in (False, True):
         decoder = Decoder(CLICKS, "shop.clicks", identity_resolution=identity_resolution)
         decoder.decode(both_ids("c", "anonymous"), partition=HERE, offset=0, timestamp=NOON)
-        assert decoder.rejected_identifiers == int(identity_resolution)
+        assert decoder.counts["identifiers_rejected", ""] == int(identity_resolution)

@@ -27,20 +27,19 @@ AT = 1_795_255_200_000
         ("2026-11-21T10:00:00.1239999999999Z", AT + 123),
         ("2026-11-21T10:00:00.999999999Z", AT + 999),
         ("2024-02-29T00:00:00Z", 1_709_164_800_000),
-        ("1970-01-01T00:00:00Z", 0),
+        ("1980-01-01T00:00:00Z", times.BEGIN),
         ("2999-12-31T23:59:59.999Z", times.END - 1),
         ("2016-12-31T23:59:60Z", 1_483_228_800_000),  # a leap second is the first second of the next day
         ("2016-12-31T23:59:60.5Z", 1_483_228_800_500),
         ("2017-01-01T08:59:60+09:00", 1_483_228_800_000),
-        (0, 0),
         (1_795_255_200, AT),
         (1_795_255_200.5, AT + 500),
         (1_795_255_200.1235, AT + 124),
         (1_795_255_200.1234, AT + 123),
-        (99_999_999_999 // 10_000, 9_999_999_000),
+        (315_532_800, times.BEGIN),
         (AT, AT),
         (AT + 0.5, AT + 1),
-        (10**11, 10**11),
+        (times.BEGIN, times.BEGIN),
     ],
 )
 def test_valid_times_are_read(value: str | float, at: int) -> None:
@@ -50,7 +49,8 @@ def test_valid_times_are_read(value: str | float, at: int) -> None:
 def test_numbers_below_1e11_are_taken_for_seconds() -> None:
     with pytest.raises(ValueError, match="after 2999"):
         times.parse(10**11 - 1)  # seconds, of the year 5138
-    assert times.text(times.parse(10**11)) == "1973-03-03T09:46:40.000Z"
+    with pytest.raises(ValueError, match="before 1980"):
+        times.parse(10**11)  # milliseconds, of the year 1973
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_numbers_below_1e11_are_taken_for_seconds() -> None:
         ("0000-01-01T10:00:00Z", "no such date"),
         ("2026-11-21T10:00:60Z", "leap second"),
         ("2016-12-31T23:59:60+01:00", "leap second"),
-        ("1969-12-31T23:59:59.999Z", "before 1970"),
-        ("1970-01-01T00:00:00+00:01", "before 1970"),
-        ("0001-01-01T00:00:00+23:59", "before 1970"),
+        ("1979-12-31T23:59:59.999Z", "before 1980"),
+        ("1980-01-01T00:00:00+00:01", "before 1980"),
+        ("0001-01-01T00:00:00+23:59", "before 1980"),
         ("3000-01-01T00:00:00Z", "after 2999"),
         ("9999-12-31T23:59:60Z", "after 2999"),
         ("9999-12-31T23:59:59-23:59", "after 2999"),
-        (-1, "before 1970"),
+        (-1, "before 1980"),
         (AT * 1_000, "after 2999"),
         (10**400, "after 2999"),
         (1.7e308, "after 2999"),
@@ -96,14 +96,14 @@ def test_invalid_times_are_rejected(value: str | float, problem: str) -> None:
         times.parse(value)
 
 
-@given(at=st.integers(0, times.END - 1))
+@given(at=st.integers(times.BEGIN, times.END - 1))
 def test_written_time_reads_back(at: int) -> None:
     assert times.parse(times.text(at)) == at
     assert datetime.fromisoformat(times.text(at)) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
 
 
 @given(
-    moment=st.datetimes(datetime(1970, 1, 2), datetime(2999, 12, 30)),
+    moment=st.datetimes(datetime(1980, 1, 3), datetime(2999, 12, 30)),
     offset=st.integers(-1439, 1439),
 )
 def test_any_utc_offset_and_microseconds_are_read(moment: datetime, offset: int) -> None:
@@ -112,18 +112,18 @@ def test_any_utc_offset_and_microseconds_are_read(moment: datetime, offset: int)
     assert times.parse(local.isoformat()) == expected
 
 
-@given(tenths=st.integers(0, 320_000_000_000_000))
+@given(tenths=st.integers(10 * times.BEGIN, 320_000_000_000_000))
 @example(171_798_691_840_585)  # the float is a little less than its text; the text is rounded half up
 def test_seconds_are_rounded_half_up_as_they_are_written(tenths: int) -> None:
     assert times.parse(float(f"{tenths // 10_000}.{tenths % 10_000:04}")) == (tenths + 5) // 10
 
 
-@given(tenths=st.integers(10**12, 320_000_000_000_000))
+@given(tenths=st.integers(10 * times.BEGIN, 320_000_000_000_000))
 def test_milliseconds_are_rounded_half_up_as_they_are_written(tenths: int) -> None:
     assert times.parse(float(f"{tenths // 10}.{tenths % 10}")) == (tenths + 5) // 10
 
 
-@given(value=st.floats(0, 3.2e10, allow_nan=False) | st.floats(1e11, 3e13, allow_nan=False))
+@given(value=st.floats(315_532_801, 3.2e10, allow_nan=False) | st.floats(315_532_801_000, 3e13, allow_nan=False))
 @example(17179869184.0585)
 def test_any_number_is_rounded_to_the_nearest(value: float) -> None:
     unit = 1_000 if value < 1e11 else 1

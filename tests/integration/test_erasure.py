@@ -215,7 +215,7 @@ async def test_invalid_erasure_request_is_a_dead_letter_and_a_placeholder_id_is_
     async def refused() -> bool:
         letters = await cluster.read(cluster.settings.dead_letters_topic)
         reasons = [dict(letter.headers)["__streams.errors.reason"] for letter in letters]
-        return reasons == [b"no_identity", b"not_json"]
+        return reasons == [b"invalid_identity", b"not_json"]
 
     await wait_until(refused, "two dead letters")
     done = cluster.command("erase", "undefined")

@@ -148,7 +148,7 @@ BAD: list[tuple[str, bytes | None, str]] = [
     ("not JSON", b"{", "not_json"),
     ("not an object", b"[1]", "not_object"),
     ("not UTF-8", b'{"type":"page_viewed","customer_id":"\xff"}', "not_utf8"),
-    ("no ids", b'{"type":"page_viewed","occurred_at":1763719200}', "no_identity"),
+    ("no ids", b'{"type":"page_viewed","occurred_at":1763719200}', "invalid_identity"),
     ("invalid identity", b'{"type":"page_viewed","occurred_at":1763719200,"customer_id":"null"}', "invalid_identity"),
     ("no time", b'{"type":"page_viewed","customer_id":"c"}', "missing_time"),
     ("unparsable time", b'{"type":"page_viewed","customer_id":"c","occurred_at":"soon"}', "invalid_time"),

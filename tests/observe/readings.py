@@ -61,6 +61,7 @@ def abandonment(type: str = "abandoned", step: int = 1, **more: Any) -> Abandonm
         last_activity_at=0,
         episode_started_at=0,
         items=(Item(f"p-{SECRET}", f"category-{SECRET}", 1, "EUR", 1),),
+        items_cut=False,
         value=1,
         currency="EUR",
         cart_id=f"cart-{SECRET}",
@@ -198,7 +199,8 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.last_failure("topic_recreated", 1_700_000_000.0, {"topic_recreated": 1, "fenced": 2})
     metrics.engine_counts(TALLIES)
     metrics.forwarded("clickstream", 4, 7)
-    metrics.strings("clickstream", 2, 1)
+    metrics.decoded("clickstream", {("identifiers_rejected", ""): 2, ("strings_cut", ""): 1})
+    metrics.decoded("orders", {("lines_ignored", "negative_price"): 3, ("fields_ignored", "coupon"): 1})
     metrics.dead_letter("clickstream", "not_json")
     metrics.wrong_partition("clickstream")
     metrics.outputs_sent(OUTPUTS)

@@ -13,12 +13,22 @@ import streams.devtools
 import streams.shell
 import streams.transport
 from streams import settings
+from streams.contracts.fields import FIELDS, LINE_REASONS
 from streams.contracts.rejected import REASONS
 from streams.core.model.event import Source
 from streams.devtools import apache_kafka
 from streams.errors import Fault, UserError
 from streams.observe import docs
-from streams.observe.catalogue import CATALOGUE, DEAD_LETTER_REASONS, FAILURES, OTHER, SOURCE, Metric
+from streams.observe.catalogue import (
+    CATALOGUE,
+    DEAD_LETTER_REASONS,
+    FAILURES,
+    FIELDS_IGNORED,
+    LINES_IGNORED,
+    OTHER,
+    SOURCE,
+    Metric,
+)
 from streams.shell.admin import erasure_requests
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +81,7 @@ def test_advice_names_metrics_and_settings_that_exist(metric: Metric) -> None:
 
 def test_closed_label_sets_are_those_of_the_code() -> None:
     assert set(DEAD_LETTER_REASONS) == set(REASONS)
+    assert (LINES_IGNORED, FIELDS_IGNORED) == (LINE_REASONS, FIELDS)
     assert SOURCE.values == tuple(source.name.lower() for source in Source)
 
 

@@ -122,7 +122,7 @@ def test_dead_letters_have_place_reason_and_record(tmp_path: Path) -> None:
     assert [(letter["topic"], letter["offset"], letter["reason"]) for letter in letters] == [
         ("clickstream", 4, "not_json"),
         ("clickstream", 7, "clock_skew"),
-        ("clickstream", 8, "no_identity"),
+        ("clickstream", 8, "invalid_identity"),
         ("clickstream", 10, "not_utf8"),
         ("orders", 3, "invalid_field"),
     ]
@@ -296,7 +296,7 @@ def test_only_the_summary_is_shown_without_a_terminal(tmp_path: Path, capsys: py
     summary = dict(line.split(maxsplit=1) for line in captured.out.splitlines()[1:] if line.split()[0] != "written")
     assert summary["applied"] == "8"
     assert summary["duplicate"] == "1"
-    assert summary["rejected"] == "5 (clock_skew 1, invalid_field 1, no_identity 1, not_json 1, not_utf8 1)"
+    assert summary["rejected"] == "5 (clock_skew 1, invalid_field 1, invalid_identity 1, not_json 1, not_utf8 1)"
     assert summary["abandoned"] == "2 (browse 1, checkout 1)"
     assert summary["recovered"] == "1 (checkout 1)"
     assert summary["customers"] == "3 (dormant 2, at_risk 1)"

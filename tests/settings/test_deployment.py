@@ -10,6 +10,7 @@ import pytest
 
 from streams import deployment
 from streams.contracts.rejected import Rejected
+from streams.core.model.currencies import PRICE_UNIT
 from streams.core.model.event import Source
 from streams.core.model.policy import Policy
 from streams.core.rules import Type
@@ -25,7 +26,7 @@ def test_decoders_follow_the_settings_and_the_playbook() -> None:
     event = {"type": "mine", "customer_id": "a", "occurred_at": AT, "price": 5, "properties": {"score": 7}}
     value = json.dumps(event).encode()
     activity = decoder.decode(value, partition=0, offset=0, timestamp=AT - 1_000)
-    assert (activity.price, activity.currency, activity.properties) == (5, "JPY", {"score": 7})
+    assert (activity.price, activity.currency, activity.properties) == (5 * PRICE_UNIT, "JPY", {"score": 7})
     with pytest.raises(Rejected, match="clock_skew"):
         decoder.decode(value, partition=0, offset=0, timestamp=AT - 1_001)
 

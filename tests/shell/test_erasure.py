@@ -138,7 +138,7 @@ async def test_invalid_erasure_request_is_a_dead_letter_and_blocks_nothing() -> 
     letters = [
         r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
     ]
-    assert [dict(letter.headers)["__streams.errors.reason"] for letter in letters] == [b"no_identity"] * 2
+    assert [dict(letter.headers)["__streams.errors.reason"] for letter in letters] == [b"invalid_identity"] * 2
     assert [dict(letter.headers)["__streams.errors.topic"] for letter in letters] == [b"lifecycle-erasures"] * 2
     assert all(task.state.profiles.markers.number == 1 for task in harness.tasks.values())
 

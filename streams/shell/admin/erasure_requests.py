@@ -12,8 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from streams import deployment
 from streams.contracts.erasures import encode
-from streams.contracts.identity import names_someone
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell.admin import topics
@@ -33,10 +33,12 @@ async def send_request(producer: Any, settings: Settings, person: str, identifie
     the requester's clock may be wrong. Raises `NoCustomerNamed`, or the error of the broker: the request must then be
     repeated, because only some partitions may have it.
     """
-    if not names_someone(person):
+    identifiers = deployment.identifiers(settings)
+    named = identifiers.of_customer(person) if identified else identifiers.of_other(person)
+    if named is None:
         raise NoCustomerNamed
     request_id = str(uuid.uuid4())
-    value, key = encode(person, identified, request_id), person.encode()
+    value, key = encode(named, identified, request_id), named.encode()
     sent = [
         await producer.send(settings.erasures_topic, value, key=key, partition=partition)
         for partition in range(settings.partitions)

@@ -92,6 +92,7 @@ class PartitionTask(Task):
         self._records = records
         playbook = lifecycle.playbook
         self._decoders = deployment.decoders(settings, playbook)
+        self._identifiers = deployment.identifiers(settings)
         self._own = tuple(source for source in Source if source not in self._not_co_partitioned)
         self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)
         self._repartition_decoder = RepartitionDecoder(
@@ -148,7 +149,7 @@ class PartitionTask(Task):
         if chunk.lost is not None:
             self._dead_letters[source].put_lost(chunk.lost, started)
         decoder = self._decoders[source]
-        rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
+        decoded_before = decoder.counts.copy()
         caused_at = chunk[0].timestamp if len(chunk) else started
         misplaced: list[MisplacedRecord] = []
         for first in range(0, max(1, len(chunk)), SLICE):
@@ -168,9 +169,7 @@ class PartitionTask(Task):
         if misplaced and self._forwarder is not None:
             self._metrics.forwarded(LABELS[source], *self._forwarder.forward(source, misplaced))
         self._report_if_awaited(started)
-        self._metrics.strings(
-            LABELS[source], decoder.rejected_identifiers - rejected_before, decoder.cut_strings - cut_before
-        )
+        self._metrics.decoded(LABELS[source], decoder.counts - decoded_before)
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
     def receive(self, chunk: Chunk) -> None:
@@ -197,7 +196,7 @@ class PartitionTask(Task):
         started = self._clock()
         if chunk.lost is not None:
             self._dead_letters[ERASURES].put_lost(chunk.lost, started)
-        requests, rejected_records = erasures.decode_all(chunk, self.number, self._partitioner)
+        requests, rejected_records = erasures.decode_all(chunk, self.number, self._partitioner, self._identifiers)
         for record, rejected in rejected_records:
             self._dead_letters[ERASURES].put(record, rejected)
         self._emit(self.engine.erase(requests, chunk.next), started)

@@ -116,7 +116,7 @@ class RepartitionTask(Task):
         if chunk.lost is not None:
             self._dead_letters.put_lost(chunk.lost, started)
         decoder = self._decoder
-        rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
+        decoded_before = decoder.counts.copy()
         misplaced: list[MisplacedRecord] = []
         for record in chunk:
             try:
@@ -138,9 +138,7 @@ class RepartitionTask(Task):
         self._changed = True
         if misplaced:
             self._metrics.forwarded(self._label, *self._forwarder.forward(self.source, misplaced))
-        self._metrics.strings(
-            self._label, decoder.rejected_identifiers - rejected_before, decoder.cut_strings - cut_before
-        )
+        self._metrics.decoded(self._label, decoder.counts - decoded_before)
         self._metrics.chunk(self._label, len(chunk), time.perf_counter() - began)
 
     def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
