@@ -124,7 +124,7 @@ class TestCases:
         assert (view(events)["orders"], view(events)["cycle"]) == (2, 1)
 
     def test_an_order_dated_at_its_draft_covers_the_clicks_that_follow(self) -> None:
-        ids = {"cart_id": "k", "checkout_id": "h"}
+        ids: dict[str, Any] = {"cart_id": "k", "checkout_id": "h"}
         events = [
             order(0, items=items("A"), **ids),
             added(20 * SECOND, cart_id="k"),
@@ -387,7 +387,7 @@ class TestReach:
             (MINUTE, {"cart_id": "other"}, ["checkout"]),
         ],
     )
-    def test_rule_4_checkout_events_about_no_product(self, late: int, fields: dict[str, str], kinds: list[str]) -> None:
+    def test_rule_4_checkout_events_about_no_product(self, late: int, fields: dict[str, Any], kinds: list[str]) -> None:
         bought = order(0, cart_id="k", items=items("A"))
         assert [a[2] for a in abandonments([added(-MINUTE), bought, checkout(late, **fields)], 2 * HOUR)] == kinds
 

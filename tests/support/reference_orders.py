@@ -213,6 +213,9 @@ class OrderBook:
         self.keep(order)
         after = {order.key for order in self.counting}
         sold_by = order.sale if order.sale is not sale else None
+        if sale is not None and sold_by is not event:
+            # a cancellation that comes after a repeated completion that is newer only dates the order anew
+            sold_by = None
         if completed and first:
             # the first completion is never a repeated one, also if a fulfilment has made the order count before
             sold_by = event
