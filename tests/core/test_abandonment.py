@@ -167,8 +167,8 @@ def test_abandonment_has_the_ids_last_shown_by_the_clickstream() -> None:
 def test_empty_checkout_has_no_value_also_when_recovered() -> None:
     history = run([checkout(0), order(HOUR, currency="USD")])
     assert [(a.type, a.items, a.value, a.currency) for a in history.abandonments] == [
-        ("abandoned", (), 0, "EUR"),
-        ("recovered", (), 0, "EUR"),
+        ("abandoned", (), None, None),
+        ("recovered", (), None, None),
     ]
 
 

@@ -93,7 +93,7 @@ def reference_view(seen: dict[str, Any]) -> dict[str, Any]:
 def differences(got: object, expected: object, where: str = "") -> list[str]:
     """Return the places in which two nested values differ, with core first and reference second."""
     if isinstance(got, msgspec.Struct) and type(got) is type(expected):
-        got, expected = msgspec.structs.asdict(got), msgspec.structs.asdict(expected)  # type: ignore[arg-type]
+        got, expected = msgspec.structs.asdict(got), msgspec.structs.asdict(expected)
     if isinstance(got, dict) and isinstance(expected, dict):
         found = []
         for key in dict.fromkeys([*got, *expected]):
@@ -102,8 +102,8 @@ def differences(got: object, expected: object, where: str = "") -> list[str]:
     if isinstance(got, list) and isinstance(expected, list):
         found = []
         for n in range(max(len(got), len(expected))):
-            pair = [side[n] if n < len(side) else "missing" for side in (got, expected)]
-            found += differences(*pair, where=f"{where}[{n}]")
+            one, other = (side[n] if n < len(side) else "missing" for side in (got, expected))
+            found += differences(one, other, f"{where}[{n}]")
         return found
     return [] if got == expected else [f"{where}: {got!r} != {expected!r}"]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from streams.core.lifecycle.order_facts import (
+    CANCELLATION,
     FULFILMENT,
     KINDS,
     REFUND,
@@ -22,6 +23,7 @@ from streams.core.lifecycle.order_facts import (
     keep,
     order_from,
     settle,
+    was_cancelled,
 )
 from streams.core.model.counters import EngineCounters
 from streams.core.model.currencies import minor_units
@@ -48,7 +50,7 @@ def note(profile: Profile, event: Event, policy: Policy, counts: EngineCounters)
     if event.type == FULFILLED:
         return _fulfil(profile, event, policy, counts)
     if event.type in KINDS:
-        _correct(profile, event, policy, counts)
+        return _correct(profile, event, policy, counts)
     return None
 
 
@@ -98,22 +100,27 @@ def _complete_again(profile: Profile, order: Order, completion: Completion, coun
     return False
 
 
-def _correct(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> None:
+def _correct(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> Order | None:
     correction = correction_of(event)
     if correction is None:
-        return
+        return None
     assert event.order_id is not None
     key = order_key(event.store, event.order_id)
     known = _known_key(profile, key, event.order_id)
     if known is None:
         _note(profile, key, correction, policy, counts)
-        return
+        if correction.kind == CANCELLATION:
+            for noted in profile.order_notes.get(key, ()):
+                if noted.kind == FULFILMENT and noted.at > correction.at:
+                    return _count_fulfilled(profile, event, key, noted, 0, policy, counts)
+        return None
     order = profile.order_book[known]
     dated_at = order.at if order.counts else -1
     count(profile, order, -1)
     add(order, [correction], None if known == key or event.store is None else key, counts)
     count(profile, order, 1)
     find_last(profile, order, dated_at)
+    return None
 
 
 def _fulfil(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> Order | None:
@@ -137,24 +144,44 @@ def _fulfil(profile: Profile, event: Event, policy: Policy, counts: EngineCounte
 
 
 def _fulfil_unknown(profile: Profile, event: Event, key: str, policy: Policy, counts: EngineCounters) -> Order | None:
-    """Add an order whose completion did not come, if it counts. Otherwise note the fulfilment for its completion."""
+    """Add an order whose completion did not come, if it counts. Otherwise note the fulfilment for later events."""
+    fulfilment = Correction(FULFILMENT, event.at, event.currency, event.total)
+    order = _count_fulfilled(profile, event, key, fulfilment, items_hash(event.items), policy, counts)
+    if order is None and profile.first_dropped_at is None:
+        _note(profile, key, fulfilment, policy, counts)
+    return order
+
+
+def _count_fulfilled(
+    profile: Profile,
+    event: Event,
+    key: str,
+    fulfilment: Correction,
+    items: int,
+    policy: Policy,
+    counts: EngineCounters,
+) -> Order | None:
+    """Add an order whose completion did not come, if a fulfilment newer than its cancellation makes it count.
+
+    Without a cancellation it does not: its completion is late, or older than all that is known here.
+    """
     if profile.first_dropped_at is not None:
         return None  # it may be an order that is no longer kept, and counted
     assert event.order_id is not None
     notes = profile.order_notes.get(key, [])
     named = [correction.currency for correction in notes if correction.currency]
-    currency = event.currency or (named[0] if named else policy.currency)
-    total = event.total
-    if total is not None and event.currency == "":
+    currency = fulfilment.currency or (named[0] if named else policy.currency)
+    total = fulfilment.total
+    if total is not None and fulfilment.currency == "":
         total = minor_units(total, currency)
-    told = Completion(-1, currency, total, items_hash(event.items), False)
-    order = order_from(told, event.at)
-    order.fulfilled_at, order.history = event.at, OrderHistory(told)
+    told = Completion(-1, currency, total, items, False)
+    order = order_from(told, fulfilment.at)
+    order.fulfilled_at, order.history = fulfilment.at, OrderHistory(told)
     before = dict(profile.order_notes)
     profile.order_book[key] = order
     settle(order)
     adopt_notes(profile, event.order_id, key, order, counts)
-    if order.counts:
+    if order.counts and was_cancelled(order):
         if profile.currency is None:
             profile.currency = currency
         count(profile, order, 1)
@@ -163,7 +190,6 @@ def _fulfil_unknown(profile: Profile, event: Event, key: str, policy: Policy, co
         return order
     del profile.order_book[key]
     profile.order_notes = before
-    _note(profile, key, Correction(FULFILMENT, event.at, "", None), policy, counts)
     return None
 
 
@@ -185,14 +211,15 @@ def add(order: Order, corrections: Iterable[Correction], lender: str | None, cou
     """
     fulfilled_at = -1
     for correction in corrections:
-        if correction.currency and correction.currency != order.currency:
-            _count_ignored(correction.kind, counts)
-            continue
         if correction.kind == FULFILMENT:
             fulfilled_at = correction.at
             if lender is None:
                 order.fulfilled_at = max(order.fulfilled_at, fulfilled_at)
                 continue
+            correction = Correction(FULFILMENT, fulfilled_at, "", None)
+        elif correction.currency and correction.currency != order.currency:
+            _count_ignored(correction.kind, counts)
+            continue
         history = history_of(order)
         if lender is None:
             keep(history.corrections, correction)
