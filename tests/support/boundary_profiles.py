@@ -12,7 +12,8 @@ def boundary_profiles() -> list[tuple[Profile, bool]]:
     """Return such profiles, each with True after activity and with False after a passive event."""
     found = []
     for orders, (in_stage, renewals), (views, cart, checkouts), (signed_up, subscribed), praise, active in itertools.product(
-        (0, 1, 2, 4, 5), ((0, 0), (1, 0), (0, 1)), ((0, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 1)),
+        (0, 1, 2, 4, 5), ((0, 0), (1, 0), (0, 1)),
+        ((0, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 1)),
         ((False, None), (True, None), (False, False), (False, True)), ((0, 0), (1, 0), (0, 1)), (True, False),
     ):  # fmt: skip
         profile = Profile("c", True)
