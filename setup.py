@@ -12,7 +12,7 @@ from setuptools import setup
 PACKAGES = {
     "streams/core/engine": ("merge", "partition_engine", "reorder_buffer", "task_inputs"),
     "streams/core/event_time": ("inputs", "offset_gaps", "watermark"),
-    "streams/core/identity": ("aliases", "erasure_sweep", "message_outbox", "resolver"),
+    "streams/core/identity": ("aliases", "erasure_sweep", "message_outbox", "resolver", "shared_ids"),
     "streams/core/lifecycle": (
         "abandonment", "aggregates", "cart", "deadlines", "lifecycle", "merging", "orders", "rule_index", "stages",
         "summary", "tracks", "trigger_runner", "triggers", "trimming",

@@ -130,7 +130,7 @@ def test_new_customer_enters_stages_by_the_merge() -> None:
     assert entered.cause == Cause(kind="merge", merged=("d-1",))
     assert moved.cause == Cause(kind="merge", rule="prospect", merged=("d-1",))
     assert (moved.occurred_at, moved.sequence, moved.identified) == (T0 + 2 * MINUTE, 2, True)
-    assert (moved.profile.cart_items, moved.profile.first_seen_at) == (1, T0)
+    assert (moved.profile.cart_items, moved.profile.first_seen_at) == (PIECE, T0)
 
 
 def test_known_customer_enters_the_stage_that_the_rules_give_after_the_merge() -> None:

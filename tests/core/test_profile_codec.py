@@ -187,8 +187,8 @@ def golden_alias() -> Profile:
 @pytest.mark.parametrize(
     ("flags", "profile", "digest"),
     [
-        (0b0000111, golden, "b6432d64ace158e92c7a3301b2b192b257ef7dff69b7ce79015e1f7b1465bfaa"),
-        (0b0110111, golden_in_tracks, "4ccb072cc65a0258a4cce35ae2f0564b05610d82cd6f6aba95a4deb92fa45d89"),
+        (0b0000111, golden, "cc028e324e37145732174d26bec8c388b5c67430eefb449fb969a4754a890332"),
+        (0b0110111, golden_in_tracks, "1d48d165ea6ce595e66821adca18a70156bad005e2de6a5ba839d2146b24c036"),
         (0b0001010, golden_alias, "b605428c99ddfcd1e990eb6035918faff57d6568106bb8d0eff8e305f5a7422b"),
         (0b1110111, golden_with_offset_gaps, "e89f60120c9e74327bb2340c9d2e7129a6ebc2c0cda55563ba472759023651bd"),
     ],

@@ -511,7 +511,7 @@ class _Customer:
         assert self.last_activity_at is not None
         step1, step = (x.step1.occurred_at, x.last.step + 1) if x else (due, 1)
         items = self.content(kind)
-        value, currency = _value(items)
+        value, currency = _value(items) if items else (None, self.currency)
         supersedes = latest.step1.id if latest is not None and latest.open else None
         return Abandonment(
             id=_id(["abandonment", self.identified, self.customer, kind, step1, step]),

@@ -338,7 +338,7 @@ class Abandonments:
     def _output(
         self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **fields: Any
     ) -> Abandonment:
-        total, currency = value(latest.items)
+        total, currency = value(latest.items) if latest.items else (None, latest.currency)
         identified, customer = _subject(profile, latest, type_)
         return Abandonment(
             id=id_,

@@ -40,7 +40,7 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     episode_started_at: int
     items: tuple[Item, ...]
     currency: str
-    """The customer's currency at the last step."""
+    """The customer's currency at the last step, shown for an abandonment without items."""
     cart_id: str | None
     checkout_id: str | None
     session_id: str | None
