@@ -12,7 +12,7 @@ from setuptools import setup
 PACKAGES = {
     "streams/core/engine": ("merge", "partition_engine", "reorder_buffer", "task_inputs"),
     "streams/core/event_time": ("inputs", "offset_gaps", "watermark"),
-    "streams/core/identity": ("aliases", "erasure_sweep", "message_outbox", "resolver"),
+    "streams/core/identity": ("aliases", "erasure_sweep", "message_outbox", "resolver", "shared_ids"),
     "streams/core/lifecycle": (
         "abandonment", "aggregates", "cart", "cart_contents", "cart_merging", "deadlines", "lifecycle", "merging",
         "order_facts", "order_merging", "orders", "reach", "rule_index", "stages", "summary", "tracks",

@@ -71,25 +71,28 @@ def _needed(field: str, decoder: msgspec.json.Decoder[Any], raw: Raw) -> Any:
 
 def _id(raw: Raw, counts: Counts) -> str | int | None:
     try:
-        return _ID.decode(raw)
+        identifier: str | int | None = _ID.decode(raw)
     except msgspec.MsgspecError:
         counts["identifiers_rejected", ""] += 1
         return None
+    return identifier
 
 
 def _label(field: str, raw: Raw, counts: Counts) -> str | None:
     try:
-        return _TEXT.decode(raw)
+        label: str | None = _TEXT.decode(raw)
     except msgspec.MsgspecError:
         counts["fields_ignored", field] += 1
         return None
+    return label
 
 
 def _quantity(raw: Raw) -> str | int | float | None:
     try:
-        return _SCALAR.decode(raw)
+        quantity: str | int | float | None = _SCALAR.decode(raw)
     except msgspec.MsgspecError:
         return UNREADABLE
+    return quantity
 
 
 def _items(raw: Raw, counts: Counts) -> list[records.Item | None] | None:

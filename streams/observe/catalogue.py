@@ -315,6 +315,15 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "after a customer signs out. `refused` grows: one `cart_id` or `checkout_id` is used for many carts.",
     ),
     Metric(
+        name="lifecycle_shared_customer_ids_total",
+        kind="counter",
+        help="Customer ids that got more than `LIFECYCLE_SHARED_ID_DEVICES` devices, each counted once while a worker "
+        "owns the partition.",
+        labels=(),
+        worry="More than 0: an id that stands for nobody merges strangers. The log names a record with it; add the id "
+        "to `LIFECYCLE_ID_PLACEHOLDERS`.",
+    ),
+    Metric(
         name="lifecycle_repartition_received_records_total",
         kind="counter",
         help="Records received on the repartition topic: accepted (`taken`), or ignored as forwarded again after a "

@@ -129,9 +129,9 @@ class Metrics(Collector):
             if (child := self._engine_counter(name, label)) is not None:
                 child.inc(count)
 
-    def decoded(self, source: str, counts: Mapping[tuple[str, str], int]) -> None:
+    def decoded(self, source: str, counts: Iterable[tuple[tuple[str, str], int]]) -> None:
         """Count what was left out of the records of a chunk: `streams.contracts.fields.Counts`."""
-        for (name, label), count in counts.items():
+        for (name, label), count in counts:
             if name == "strings_cut":
                 self._counter("lifecycle_trimmed_total", "strings").inc(count)
             elif name == "identifiers_rejected":
@@ -162,6 +162,10 @@ class Metrics(Collector):
         histogram = self._histogram("lifecycle_output_latency_seconds", topic)
         for latency, number in Counter(seconds).items():  # outputs of one chunk, acknowledged together, share theirs
             histogram.observe_all(latency, number)
+
+    def shared_customer_id(self) -> None:
+        """Count a customer id that has more devices than a person has."""
+        self._counter("lifecycle_shared_customer_ids_total").inc()
 
     def deadlines_fired(self, delays: Iterable[float]) -> None:
         """Observe the delays, in seconds, of deadlines fired live (not in a catch-up)."""

@@ -237,6 +237,15 @@ class Settings:
         "need the same value.",
     )
 
+    shared_id_devices: int = _setting(
+        1_000,
+        values.integer(1, 1_000_000_000),
+        "500",
+        "With identity resolution, a customer id that more devices share is named by a metric and a line in the log: "
+        "it may be a placeholder. New devices are counted, each on its own partition, since the worker took the "
+        "partition over; an id is named when it has its share of this number, and at least 20, on one partition.",
+    )
+
     # Identity resolution
     identity_resolution: bool = _setting(
         False,
@@ -451,6 +460,11 @@ class Settings:
     def upstream_sources(self) -> tuple[Source, ...]:
         """Sources that may hold events for other partitions; the tasks that read them report their progress."""
         return tuple(Source) if self.identity_resolution else self.forwarded_sources
+
+    @property
+    def shared_id_devices_here(self) -> int:
+        """The part of `shared_id_devices` that falls to one partition. Few devices on one of many prove nothing."""
+        return min(self.shared_id_devices, max(20, self.shared_id_devices // self.partitions))
 
     @property
     def repartition_topic(self) -> str:

@@ -67,7 +67,8 @@ def test_lines_without_pieces_are_left_out(orders: Decoder) -> None:
 
 
 def test_an_unreadable_price_is_absent(orders: Decoder) -> None:
-    sent = [{"product_id": "A", "price": price} for price in ("free", "1,5", [], True, 1e300)]
+    odd: tuple[object, ...] = ("free", "1,5", [], True, 1e300)
+    sent = [{"product_id": "A", "price": price} for price in odd]
     items = decode(orders, ORDER | {"items": sent}).items
     assert items is not None
     assert [item.price for item in items] == [None] * 5
@@ -75,7 +76,7 @@ def test_an_unreadable_price_is_absent(orders: Decoder) -> None:
 
 
 def test_an_unreadable_quantity_is_one(orders: Decoder) -> None:
-    odd = ("two", "", "1,5", [], True, MAX_QUANTITY + 1, "1e9")
+    odd: tuple[object, ...] = ("two", "", "1,5", [], True, MAX_QUANTITY + 1, "1e9")
     assert lines(orders, *({"product_id": "A", "quantity": quantity} for quantity in odd)) == [("A", 1)] * len(odd)
     assert orders.counts == {("fields_ignored", "quantity"): len(odd)}
 
@@ -183,7 +184,8 @@ def test_additions_and_removals_need_a_quantity_above_0_and_no_negative_price(cl
 
 
 def test_other_clicks_ignore_price_and_quantity_that_cannot_be_read(clicks: Decoder) -> None:
-    for odd in (-1, "-1", "free", [], True):
+    odd_values: tuple[object, ...] = (-1, "-1", "free", [], True)
+    for odd in odd_values:
         event = decode(clicks, ADDED | {"type": "product_viewed", "quantity": odd, "price": odd})
         assert (event.quantity, event.price) == (PIECE, None)
     assert clicks.counts == {("fields_ignored", "price"): 5, ("fields_ignored", "quantity"): 5}

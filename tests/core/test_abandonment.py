@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from streams.core.model.ids import NAMESPACE, abandonment_id
+from streams.core.model.policy import Policy
 from tests.support.customer_history import (
     DAY,
     HOUR,
@@ -157,6 +158,23 @@ def test_abandonment_has_the_value_of_its_items(
     assert (abandoned.value, abandoned.currency) == (value, currency)
 
 
+def test_price_is_multiplied_before_it_is_rounded() -> None:
+    screws = click(0, "product_added", "screw", price=1.25, quantity=10_000)
+    cheese = click(1, "product_added", "cheese", price=1999, quantity=0.45)
+    (abandoned,) = run([screws, cheese], until=HOUR + 1).abandonments
+    assert abandoned.value == 12_500 + 900  # 899.55 cents of cheese
+
+
+def test_cut_cart_says_so_and_has_no_value() -> None:
+    adds = [add(n, product) for n, product in enumerate("ABC")]
+    history = run(adds, until=HOUR + 2, policy=Policy(cart_lines=2))
+    (abandoned,) = history.abandonments
+    assert (abandoned.items_cut, abandoned.value, len(abandoned.items)) == (True, None, 2)
+    assert history.lifecycle.summary(history.alive).cart_value is None
+    history.play(click(2 * HOUR, "cart_viewed", items=(item("B"), item("D"))), until=3 * HOUR)
+    assert (history.abandonments[-1].items_cut, history.abandonments[-1].value) == (False, 2000)
+
+
 def test_abandonment_has_the_ids_last_shown_by_the_clickstream() -> None:
     shown = click(0, "product_added", "A", session_id="s-1", cart_id="k-1", checkout_id="x-1")
     history = run([shown, click(1, session_id="s-2"), click(2, "message_opened", cart_id="k-2")], until=HOUR + 1)
@@ -167,8 +185,8 @@ def test_abandonment_has_the_ids_last_shown_by_the_clickstream() -> None:
 def test_empty_checkout_has_no_value_also_when_recovered() -> None:
     history = run([checkout(0), order(HOUR, currency="USD")])
     assert [(a.type, a.items, a.value, a.currency) for a in history.abandonments] == [
-        ("abandoned", (), None, None),
-        ("recovered", (), None, None),
+        ("abandoned", (), None, "EUR"),
+        ("recovered", (), None, "EUR"),
     ]
 
 

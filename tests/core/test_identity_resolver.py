@@ -20,6 +20,7 @@ from streams.core.identity.aliases import (
     parts_of,
     resolution_stage_of,
 )
+from streams.core.identity.shared_ids import MOST_IDS, SharedIds
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.alias import Alias
 from streams.core.model.event import EVENT, LINK, Event, Source
@@ -802,3 +803,21 @@ def test_late_internal_message_blocks_no_report() -> None:
     assert engine.report(message_rank(1)) == (now - 5 * SECOND, now)
     read(engine, view(engine.watermark - T, device="d"), now=now + MINUTE)
     assert engine.report(message_rank(1))[1] is None
+
+
+def test_customer_id_of_many_devices_is_named_once() -> None:
+    network = after(*[view(n, "shop-guest" if n % 3 else f"c-{n}", f"d-{n}") for n in range(30)])
+    engine = network.tasks[0].engine
+    (shared,) = engine.take_shared_ids(10)
+    assert (shared.devices, shared.partition, shared.offset) == (20, -1, 29)
+    assert engine.take_shared_ids(10) == []
+
+
+def test_number_of_customers_whose_devices_are_counted_is_bounded() -> None:
+    shared = SharedIds()
+    for n in range(4 * MOST_IDS):
+        shared.note(f"c-{n}", 0, -1, n)
+        shared.note("shop-guest", 0, -1, n)
+        assert len(shared._counts) <= MOST_IDS
+    (found,) = shared.take(1_000)
+    assert (found.devices > 3 * MOST_IDS, found.offset) == (True, 4 * MOST_IDS - 1)

@@ -17,7 +17,6 @@ from streams.core.model import ids
 from streams.core.model.alias import Alias
 from streams.core.model.counters import EngineCounters
 from streams.core.model.currencies import PIECE
-from streams.core.model.currencies import PIECE
 from streams.core.model.event import Event
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Triggered
 from streams.core.model.policy import Policy

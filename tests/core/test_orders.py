@@ -278,11 +278,13 @@ def test_cancellation_older_than_the_fulfilment_cancels_nothing() -> None:
 
 
 def test_fulfilment_of_an_order_whose_completion_never_came_makes_it_count() -> None:
-    history = run([click(0), updated(1, 3000), fulfilled(HOUR, total=4000)])
+    history = run([click(0), updated(1, 3000), cancelled(2), fulfilled(HOUR, total=4000)])
     assert history.stages[-1] == ("customer", HOUR)
     assert (history.alive.orders, history.alive.revenue, history.alive.last_order_at) == (1, 3000, T0 + HOUR)
-    assert figures(fulfilled(0, total=4000)) == (1, 4000)
-    assert figures(fulfilled(0, total=40_0000, currency="")) == (1, 4000)  # in the default currency
+    assert figures(cancelled(0), fulfilled(1, total=4000)) == (1, 4000)
+    assert figures(cancelled(0), fulfilled(1, total=40_0000, currency="")) == (1, 4000)  # in the default currency
+    assert figures(fulfilled(1, total=4000), cancelled(0)) == (1, 4000)
+    assert figures(fulfilled(0, total=4000)) == (0, 0)  # nothing says that it is no order of long ago
     assert figures(fulfilled(1), cancelled(0)) == (1, 0)
     assert figures(cancelled(2), fulfilled(1), order(0)) == (0, 0)
     assert figures(cancelled(2), fulfilled(3), order(0)) == (1, 5000)

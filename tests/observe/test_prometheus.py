@@ -130,7 +130,7 @@ def test_no_identifier_is_exposed_or_logged(caplog: pytest.LogCaptureFixture) ->
     metrics.outputs_sent(OUTPUTS)
     # Also if one is passed by mistake: every label has a closed set of values.
     metrics.dead_letter("clickstream", SECRET)
-    metrics.decoded(SECRET, {("identifiers_rejected", ""): 1})
+    metrics.decoded(SECRET, {("identifiers_rejected", ""): 1}.items())
     metrics.chunk(SECRET, 1, 0.1)
     metrics.silent_sources({SECRET})
     metrics.engine_counts({(name, SECRET): 1 for name, _ in TALLIES})

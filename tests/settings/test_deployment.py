@@ -36,3 +36,14 @@ def test_policy_of_the_playbook_has_the_numbers_of_the_settings() -> None:
     settings = Settings(**given)
     assert deployment.load_playbook(settings).policy == Policy(**given)
     assert deployment.load_playbook(settings, "ecommerce").policy == Policy(**given)
+
+
+def test_ids_are_read_as_the_settings_say() -> None:
+    settings = Settings(id_case="fold", id_placeholders=("+shop", "-guest"))
+    decoder = deployment.decoders(settings, deployment.load_playbook(settings))[Source.CLICKSTREAM]
+    event = {"type": "page_viewed", "customer_id": " Ann@Shop.Example ", "anonymous_id": "guest", "occurred_at": AT}
+    found = [
+        decoder.decode(json.dumps(event | {"customer_id": name}).encode(), partition=0, offset=0, timestamp=AT).customer
+        for name in (event["customer_id"], "SHOP")
+    ]
+    assert found == ["ann@shop.example", "guest"]

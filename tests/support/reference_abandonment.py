@@ -262,7 +262,7 @@ class Abandonments:
             items=items,
             items_cut=cut,
             value=value if items else None,
-            currency=currency if items else None,
+            currency=currency,
             cart_id=c.shown("cart_id"),
             checkout_id=c.shown("checkout_id"),
             session_id=c.shown("session_id"),

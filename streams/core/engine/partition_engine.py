@@ -18,6 +18,7 @@ from streams.core.event_time.inputs import ERASURES, FIRST_MESSAGES, REPARTITION
 from streams.core.event_time.watermark import SourceProgress
 from streams.core.identity.erasure_sweep import KEYS_PER_CALL, ErasureSweep
 from streams.core.identity.resolver import IdentityResolver
+from streams.core.identity.shared_ids import SharedId
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import Event, Source
@@ -303,6 +304,10 @@ class PartitionEngine:
     def has_messages(self) -> bool:
         """True if internal messages wait for a commit."""
         return self._resolver is not None and bool(self._resolver.outbox.messages)
+
+    def take_shared_ids(self, most: int) -> list[SharedId]:
+        """Return the customer ids to which more than `most` devices were linked here, each once."""
+        return [] if self._resolver is None else self._resolver.shared_ids.take(most)
 
     def slowest(self) -> int | None:
         """Return the least progress of the sources of this task."""

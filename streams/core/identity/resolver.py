@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from streams.core.event_time.inputs import FIRST_MESSAGES, Input
+from streams.core.event_time.inputs import FIRST_MESSAGES, Input, partition_of
 from streams.core.event_time.offset_gaps import input_id, own_input_id
 from streams.core.identity.aliases import (
     DEVICES,
@@ -52,6 +52,7 @@ from streams.core.identity.aliases import (
 )
 from streams.core.identity.erasure_sweep import forget_erased
 from streams.core.identity.message_outbox import CARTS, MOVES, CausingRecord, MessageOutbox
+from streams.core.identity.shared_ids import SharedIds
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model import ids
 from streams.core.model.alias import Alias
@@ -59,7 +60,7 @@ from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import EVENT, LINK, MOVED, SHOWN, Event
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Effects, IdentityChange, IdentityType, Output
-from streams.core.model.sources import Rank, UpstreamId
+from streams.core.model.sources import NO_UPSTREAM, Rank, UpstreamId
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import SOURCE_LABELS, Processor, last_applied, note_applied
 from streams.core.profile.codec import pack_to_move, unpack
@@ -84,6 +85,7 @@ class IdentityResolver(Processor):
         super().__init__(lifecycle, state, output_filter, pending_budget)
         self._device_expiry = lifecycle.policy.device_expiry
         self._cart_id_expiry = lifecycle.policy.cart_id_expiry
+        self.shared_ids = SharedIds()
         self.outbox = MessageOutbox(state, self._pending, numbers, unsent, cut)
 
     def begin_commit(self) -> list[InternalMessage]:
@@ -180,6 +182,7 @@ class IdentityResolver(Processor):
                 profile = self._replace_ended(key, profile)
             alias = profile.alias = Alias([(customer, at)], at)
             self.state.aliases += 1
+            self._note_device(record, via)
             self._emit(profile, key, self._identity_change("linked", record, effects), effects)
             changed = True
         elif via.rank >= FIRST_MESSAGES:
@@ -188,6 +191,8 @@ class IdentityResolver(Processor):
         else:
             last = alias.owners[-1]
             changed = add_owner(alias, customer, at)
+            if changed:
+                self._note_device(record, via)
             # Only a change of the last owner is sent. So the latest output is right, in whatever order events come.
             if alias.owners[-1] != last:
                 self._emit(profile, key, self._identity_change("switched", record, effects, previous=last[0]), effects)
@@ -208,6 +213,13 @@ class IdentityResolver(Processor):
         if changed:
             profile.next_deadline = alias.last_seen_at + self._device_expiry
             self.state.note_change(key, profile, before, places_before, deadline_before)
+
+    def _note_device(self, link: Event, via: Input) -> None:
+        """Count a device of the customer, if an event and not a cart told of it."""
+        if via.rank < FIRST_MESSAGES:
+            assert link.other is not None
+            partition = -1 if via.number == NO_UPSTREAM else partition_of(via.number)
+            self.shared_ids.note(link.other, int(link.source), partition, link.offset)
 
     def _refuse(self, record: Event, alias: Alias, profile: Profile, effects: Effects) -> bool:
         """Send a refusal to a customer who claimed the cart of another owner's device, unless it, or one for a later

@@ -193,6 +193,7 @@ class Abandonments:
             lines=lines,
             viewed=self._is_viewed(profile, kind),
             mark=cart.mark if kind == "checkout" else None,
+            currency=profile.currency or self._policy.currency,
             items_cut=kind != "browse" and cart.cut,
             cart_id=cart.cart_id,
             checkout_id=cart.checkout_id,
@@ -211,7 +212,7 @@ class Abandonments:
         assert last is not None
         latest.step += 1
         latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.first.at
-        latest.lines = self._content(profile, latest.kind)
+        latest.lines, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
         latest.viewed = self._is_viewed(profile, latest.kind)
         latest.mark = cart.mark if latest.kind == "checkout" else None
         latest.items_cut = cart.cut
@@ -392,7 +393,7 @@ class Abandonments:
         self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **fields: Any
     ) -> Abandonment:
         items = as_items(latest.lines)
-        total, currency = value(items)
+        total, currency = value(items) if items else (None, latest.currency)
         identified, customer = _subject(profile, latest, type_)
         return Abandonment(
             id=id_,

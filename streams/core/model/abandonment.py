@@ -49,6 +49,8 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     """True if its content is views."""
     mark: Click | None
     """The last event of the checkout; None if it is of another kind."""
+    currency: str
+    """The customer's currency at the last step, shown for an abandonment without items."""
     cart_id: str | None
     checkout_id: str | None
     session_id: str | None

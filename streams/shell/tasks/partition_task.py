@@ -20,6 +20,7 @@ from streams.contracts.partitioning import Partitioner
 from streams.contracts.repartition import RepartitionDecoder
 from streams.core.engine.partition_engine import LABELS, RANK_LABELS, PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION
+from streams.core.identity.shared_ids import SharedId
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
 from streams.core.model.outputs import Effects, Output
@@ -169,7 +170,7 @@ class PartitionTask(Task):
         if misplaced and self._forwarder is not None:
             self._metrics.forwarded(LABELS[source], *self._forwarder.forward(source, misplaced))
         self._report_if_awaited(started)
-        self._metrics.decoded(LABELS[source], decoder.counts - decoded_before)
+        self._metrics.decoded(LABELS[source], (decoder.counts - decoded_before).items())
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
     def receive(self, chunk: Chunk) -> None:
@@ -222,8 +223,25 @@ class PartitionTask(Task):
         self._emit(effects, now)
         if self._forwarder is not None:
             self._forwarder.report(now)
+        for shared in self.engine.take_shared_ids(self._settings.shared_id_devices_here):
+            self._report_shared(shared)
         if effects.deadlines and watermark is not None and now - watermark < LIVE_MS:
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
+
+    def _report_shared(self, shared: SharedId) -> None:
+        """Report a customer id of many devices, by a record with it: the id itself may be personal data."""
+        source = Source(shared.source)
+        self._metrics.shared_customer_id()
+        log.warning(
+            "One customer_id has over %d devices, %d of them on this partition: it may be a placeholder. "
+            "It is in the record at offset %d of %s, partition %d. If it names nobody, add it to "
+            "LIFECYCLE_ID_PLACEHOLDERS.",
+            self._settings.shared_id_devices,
+            shared.devices,
+            shared.offset,
+            self._settings.source_topics[source],
+            self.number if shared.partition < 0 else shared.partition,
+        )
 
     def _report_if_awaited(self, now: int) -> None:
         """Report progress before the next `advance` if other tasks wait for it."""

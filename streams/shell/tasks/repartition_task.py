@@ -138,7 +138,7 @@ class RepartitionTask(Task):
         self._changed = True
         if misplaced:
             self._metrics.forwarded(self._label, *self._forwarder.forward(self.source, misplaced))
-        self._metrics.decoded(self._label, decoder.counts - decoded_before)
+        self._metrics.decoded(self._label, (decoder.counts - decoded_before).items())
         self._metrics.chunk(self._label, len(chunk), time.perf_counter() - began)
 
     def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
