@@ -143,7 +143,7 @@ def was_cancelled(order: Order) -> bool:
     """Return True if any cancellation of the order is known, of all or a part of it."""
     history = history_of(order)
     lent = [one for corrections in (history.borrowed or {}).values() for one in corrections]
-    return history.cancelled_at >= 0 or any([one.kind == CANCELLATION for one in [*history.corrections, *lent]])
+    return history.cancelled_at >= 0 or any(one.kind == CANCELLATION for one in [*history.corrections, *lent])
 
 
 def _start_anew(history: OrderHistory, cancellations: list[int]) -> bool:
