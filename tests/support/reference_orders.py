@@ -107,17 +107,15 @@ class Order:
     def currency_of(self, told: Told) -> str:
         """Return the completion's currency.
 
-        The design names none for an order without completion. Here it is that of its newest total, else that of the
-        fulfilment, else that of the newest event that names one, else the default.
+        The design names none for an order without completion. Here it is that of the fulfilment, else that of the
+        earliest other event that names one, else the default.
         """
         if told.completion is not None:
             return told.completion.currency
-        updates = [e for e in self.of("order_updated") if e.total is not None and e.currency]
-        fulfilments = [told.sale] if told.sale is not None and told.sale.currency else []
-        for named in (updates, fulfilments, [e for e in self.events if e.currency]):
-            if named:
-                return by_time(named)[-1].currency
-        return self.default_currency
+        if told.sale is not None and told.sale.currency:
+            return told.sale.currency
+        named = by_time([e for e in self.events if e.currency and e.type != "order_fulfilled"])
+        return named[0].currency if named else self.default_currency
 
     def corrections(self, type_: str, told: Told) -> list[Event]:
         """Return the events of a type that change something, the earliest first."""

@@ -68,12 +68,16 @@ def purchase_of(cart: Cart, event: Event, order_key: str, order: Order, passive:
     return Purchase(order.at, order_key, products, cart_id, checkout_id, passive or not order.completed)
 
 
-def note_corrections(cart: Cart, book: Mapping[str, Order], at: int) -> None:
+def note_corrections(cart: Cart, book: Mapping[str, Order], at: int, policy: Policy) -> None:
     """Note which orders count no longer, or count again, since an event at `at`."""
+    changed = False
     for purchase in cart.purchases:
         order = book.get(purchase.order)
         if order is not None and order.counts is not (purchase.stopped_at is None):
             purchase.stopped_at = None if order.counts else at
+            changed = True
+    if changed and cart.before is not None:
+        _replay(cart, None, policy)
 
 
 def record(cart: Cart, op: CartOperation, newest: int, policy: Policy, counts: EngineCounters) -> Click | None:

@@ -298,7 +298,7 @@ class Lifecycle:
         """Apply an event of the orders. Return the order if it begins to count by a completion or a fulfilment."""
         order = orders.note(profile, event, self.policy, counts)
         if order is None:
-            note_corrections(profile.cart, profile.order_book, event.at)
+            note_corrections(profile.cart, profile.order_book, event.at, self.policy)
             return None
         completed = event.type == orders.COMPLETED
         if completed and order.at == event.at == profile.last_order_at:

@@ -105,7 +105,7 @@ def settle(order: Order, fulfilled_at: int = -1) -> None:
         started = history.started
         order.currency, order.items, order.renewal = started.currency, started.items, started.renewal
         corrections = _valid(order, history)
-        order.total = total = _total(started, corrections, order.currency)
+        order.total = _total(started, corrections, order.currency)
         cancellations, refunded, in_full = [history.cancelled_at], 0, False
         newest_fulfilment = order.fulfilled_at
         for correction in corrections:
@@ -113,7 +113,7 @@ def settle(order: Order, fulfilled_at: int = -1) -> None:
             kind = correction.kind
             if kind == FULFILMENT:
                 newest_fulfilment = max(newest_fulfilment, correction.at)
-            elif kind == CANCELLATION and (amount is None or total is None or amount >= total):
+            elif kind == CANCELLATION and _is_whole(correction, order, history, corrections):
                 cancellations.append(correction.at)
             elif kind != UPDATE:
                 in_full = in_full or amount is None
@@ -139,11 +139,25 @@ def settle(order: Order, fulfilled_at: int = -1) -> None:
         order.history = None
 
 
-def was_cancelled(order: Order) -> bool:
-    """Return True if any cancellation of the order is known, of all or a part of it."""
+def was_cancelled(order: Order, before: int) -> bool:
+    """Return True if a cancellation of the whole order, older than `before` (ms), is known."""
     history = history_of(order)
-    lent = [one for corrections in (history.borrowed or {}).values() for one in corrections]
-    return history.cancelled_at >= 0 or any(one.kind == CANCELLATION for one in [*history.corrections, *lent])
+    corrections = _valid(order, history)
+    for one in corrections:
+        if one.kind == CANCELLATION and one.at < before and _is_whole(one, order, history, corrections):
+            return True
+    return 0 <= history.cancelled_at < before
+
+
+def _is_whole(cancellation: Correction, order: Order, history: OrderHistory, corrections: Iterable[Correction]) -> bool:
+    """Return True if a cancellation is of the whole order, as far as its total was known to whoever cancelled it.
+
+    What a later fulfilment tells of an order without a completion is what was left to send.
+    """
+    amount, total = _amount(cancellation, order.currency), order.total
+    if history.started.at < 0 and cancellation.at < order.fulfilled_at:
+        total = _total(Completion(-1, order.currency, None, 0, False), corrections, order.currency)
+    return amount is None or total is None or amount >= total
 
 
 def _start_anew(history: OrderHistory, cancellations: list[int]) -> bool:

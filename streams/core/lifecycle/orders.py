@@ -147,7 +147,7 @@ def _fulfil_unknown(profile: Profile, event: Event, key: str, policy: Policy, co
     """Add an order whose completion did not come, if it counts. Otherwise note the fulfilment for later events."""
     fulfilment = Correction(FULFILMENT, event.at, event.currency, event.total)
     order = _count_fulfilled(profile, event, key, fulfilment, items_hash(event.items), policy, counts)
-    if order is None and profile.first_dropped_at is None:
+    if order is None:
         _note(profile, key, fulfilment, policy, counts)
     return order
 
@@ -165,8 +165,6 @@ def _count_fulfilled(
 
     Without a cancellation it does not: its completion is late, or older than all that is known here.
     """
-    if profile.first_dropped_at is not None:
-        return None  # it may be an order that is no longer kept, and counted
     assert event.order_id is not None
     notes = profile.order_notes.get(key, [])
     named = [correction.currency for correction in notes if correction.currency]
@@ -181,7 +179,7 @@ def _count_fulfilled(
     profile.order_book[key] = order
     settle(order)
     adopt_notes(profile, event.order_id, key, order, counts)
-    if order.counts and was_cancelled(order):
+    if order.counts and was_cancelled(order, fulfilment.at):
         if profile.currency is None:
             profile.currency = currency
         count(profile, order, 1)
@@ -261,7 +259,7 @@ def reclaim(profile: Profile, known: list[str], key: str, order: Order, counts: 
             count(profile, other, 1)
             find_last(profile, other, dated_at)
             add(order, lent, None, counts)
-        elif len(known) == 1 and history.started.at < 0:
+        elif len(known) == 1 and history.started.at < 0 and other_key == order_key(None, order_id_of(other_key)):
             dated_at = other.at if other.counts else -1
             count(profile, other, -1)
             del profile.order_book[other_key]

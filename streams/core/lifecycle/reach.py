@@ -13,9 +13,9 @@ and a shop shows a bought cart once more. So a completed order that counts *reac
 5. a view that is newer, carries no other cart's id, and is not newer than the newest addition or checkout event that
    rules 2 to 4 reach.
 
-An order that is cancelled or refunded in full reaches nothing that is newer than that, unless it counts again. An order
-of a passive channel reaches only what carries its ids or is about its products, and views by rule 5. "Another
-cart's id" is a cart id or a checkout id other than the one of that kind that the order names.
+An order that is cancelled or refunded in full reaches nothing from then on, unless it counts again. An order of a
+passive channel reaches only what carries its ids or is about its products, and views by rule 5. "Another cart's id" is
+a cart id or a checkout id other than the one of that kind that the order names.
 
 A click is about one product (`product` is its key in the cart, "" for products without an id), or about none (None). An
 event with items is judged line by line. The functions here change nothing; `streams.core.lifecycle.cart` and
@@ -83,7 +83,7 @@ class Reach:
         self, at: int, product: str | None, cart_id: str | None, checkout_id: str | None, checkout: bool = False
     ) -> bool:
         """Return True if the order reaches a click by rules 1 to 4. `checkout`: it is a checkout event."""
-        if self._stopped_at is not None and at > self._stopped_at:
+        if self._stopped_at is not None and at >= self._stopped_at:
             return False
         about = product is not None and self.has(at, product)
         age = at - self._at
@@ -110,7 +110,7 @@ class Reach:
         """Return True if the order reaches a view, by any rule."""
         if self.click(at, product, cart_id, checkout_id):
             return True
-        if self._stopped_at is not None and at > self._stopped_at:
+        if self._stopped_at is not None and at >= self._stopped_at:
             return False
         return self._at < at <= self.order.reached_until and not self.is_other(cart_id, checkout_id)
 
