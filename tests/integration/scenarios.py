@@ -136,7 +136,7 @@ SCENARIOS = (
     ),
     Scenario(
         "is-reported-wrongly",
-        ((20, {"type": "page_viewed"}), (19, add(quantity="many")), (18, order(order_id=""))),
+        ((20, {"type": "page_viewed"}), (19, add(quantity=0)), (18, order(order_id=""))),
         ((20, "visitor"),),
         dead_letters=("invalid_field", "invalid_field"),
     ),
