@@ -125,6 +125,23 @@ class State(Reach):
             applied = self.show(a, combined(e.items))
         if t.checkout:
             self.check_out(a, applied)
+        if e.cart_id or e.checkout_id:
+            self.show_last(t)
+
+    def show_last(self, t: Trace) -> None:
+        """Let the orders that reach the click, and whose cart or checkout it is the last to show, take the whole cart.
+
+        An order that came after the click would have known it.
+        """
+        for order in self.in_force:
+            if order.whole or order.passive or t.at <= order.at or not self.reaches(order, t):
+                continue
+            if order.owns(t) and self.shown_last(order):
+                order.whole = True
+                lines = [(p, line.trace) for p, line in self.lines.items() if self.reaches(order, line.trace)]
+                for product, trace in lines:
+                    if order.would_take(trace, product):
+                        del self.lines[product]
 
     def add(self, a: Applied, item: Item, *, total: bool, out: bool) -> None:
         """Put an addition into the cart, unless an order keeps it out."""
