@@ -38,8 +38,8 @@ class RepeatLimit(logging.Filter):
     """Filter that limits the entries of libraries.
 
     Faust logs each step of its services at level info; aiokafka logs every attempt while a broker is away. Entries of
-    libraries below warning are dropped, and so are those about ordinary rebalances. The same
-    warning is logged once in `INTERVAL_S` seconds, with the number of those dropped in between. At level `debug` the filter is not used.
+    libraries below warning are dropped, and so are warnings about ordinary rebalances. The same warning is logged once
+    in `INTERVAL_S` seconds, with the number of those dropped in between. At level `debug` the filter is not used.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
