@@ -36,6 +36,18 @@ def test_faust_service_messages_are_muted_and_own_messages_are_not() -> None:
         assert calm.filter(entry("streams.shell.worker.application", "Processing partitions %s", logging.INFO, [1]))
 
 
+def test_ordinary_rebalance_is_no_warning() -> None:
+    calm = RepeatLimit(lambda: 0.0)
+    of_group = "aiokafka.consumer.group_coordinator"
+    assert not calm.filter(
+        entry(of_group, "Heartbeat failed for group %s because it is rebalancing", logging.WARNING, "g")
+    )
+    assert not calm.filter(entry("faust.tables.recovery", "[^---Recovery]: Recovery rebalancing again"))
+    assert calm.filter(
+        entry(of_group, "Heartbeat failed for group %s: generation id is not  current.", logging.WARNING, "g")
+    )
+
+
 def test_json_is_one_object_per_entry() -> None:
     line = JsonFormatter().format(entry("streams.shell", "a\nb %s", logging.ERROR, "ü"))
     assert "\n" not in line

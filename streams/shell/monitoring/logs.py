@@ -14,6 +14,11 @@ from streams.settings import Settings
 LIBRARIES: Final = ("faust", "mode", "aiokafka")
 PERSONAL: Final = ("aiokafka.conn", "aiokafka.producer.producer")
 """Loggers that write keys and values of records at level debug. They are never set to it."""
+ORDINARY: Final = (
+    "Heartbeat failed for group %s because it is rebalancing",  # how a member learns that another one comes or goes
+    "Recovery rebalancing again",  # another one came before the first had settled
+)
+"""Beginnings of warnings of libraries about ordinary rebalances. Our own entries name the partitions that follow."""
 INTERVAL_S: Final = 10.0
 
 
@@ -33,8 +38,8 @@ class RepeatLimit(logging.Filter):
     """Filter that limits the entries of libraries.
 
     Faust logs each step of its services at level info; aiokafka logs every attempt while a broker is away. Entries of
-    libraries below warning are dropped. The same warning is logged once in `INTERVAL_S` seconds, with the number of
-    those dropped in between. At level `debug` the filter is not used.
+    libraries below warning are dropped, and so are warnings about ordinary rebalances. The same warning is logged once
+    in `INTERVAL_S` seconds, with the number of those dropped in between. At level `debug` the filter is not used.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,7 +54,7 @@ class RepeatLimit(logging.Filter):
         # A Faust service that is defined in this package logs under our name, in Faust's form.
         if record.name.partition(".")[0] not in LIBRARIES and not message.startswith("[^"):
             return True
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or message.rpartition("]: ")[2].startswith(ORDINARY):
             return False
         key, now = (record.name, message), self._clock()
         if now - self._logged_at.get(key, -INTERVAL_S) < INTERVAL_S:
