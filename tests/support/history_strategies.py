@@ -214,8 +214,8 @@ def histories(
 ) -> list[Event]:
     """Return events in the order in which they are applied: in time order, or with `delays` in order of arrival.
 
-    A fulfilment follows the completion of its order: the design leaves open what one alone says of its currency, store
-    and total. `tests/core/test_orders.py` has those that it does not.
+    A fulfilment follows the completion of its order, and so does the cancellation of a part: the design leaves open
+    what one alone says of currency, store and total. `tests/core/test_orders.py` has those that it does not.
     """
     customers = draw(st.sampled_from((CUSTOMERS[:1], CUSTOMERS)))
     delay = st.just(0) if delays is None else st.just(0) | delays
@@ -265,14 +265,17 @@ def histories(
 
 
 def with_completions(events: list[Event]) -> list[Event]:
-    """Return the events without fulfilments of orders that are not completed before."""
+    """Return the events without fulfilments of orders, and amounts of cancellations, before their completions."""
     completed, kept = set(), []
     for event in events:
         order = (event.identified, event.customer, event.store, event.order_id)
         if event.source is Source.ORDERS and event.type == "order_completed":
             completed.add(order)
-        if event.type != "order_fulfilled" or order in completed:
-            kept.append(event)
+        elif event.type == "order_fulfilled" and order not in completed:
+            continue
+        elif event.type == "order_cancelled" and order not in completed:
+            event.total = None
+        kept.append(event)
     return kept
 
 

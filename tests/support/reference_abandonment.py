@@ -143,7 +143,8 @@ class Abandonments:
                 self.episode.views.append(a.event)
         # rule 5 reaches a view also if the addition or checkout event after it comes later than the order
         for purchase in self.story.now.in_force:
-            self.leave_to(purchase)
+            if purchase.at < a.at == self.story.now.newest_reached(purchase):
+                self.leave_to(purchase)
         self.awaits_step1 = self.awaits_step1 or moved
 
     def opening(self, a: Applied) -> Trace | None:

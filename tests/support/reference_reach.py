@@ -122,7 +122,7 @@ class Reach:
                 return True
             if t.checkout and not t.products and self._rule_4(order, t, newer_by):
                 return True
-        return t.view and newer_by > 0 and not another and t.at <= self._newest_reached(order)  # rule 5
+        return t.view and newer_by > 0 and not another and t.at <= self.newest_reached(order)  # rule 5
 
     def _rules_2_and_3(self, order: Purchase, t: Trace, newer_by: int, bought: bool, products: set[str]) -> bool:
         if newer_by <= self.policy.order_skew_named:
@@ -142,7 +142,7 @@ class Reach:
             return newer_by <= self.policy.order_skew_named
         return newer_by <= self.policy.order_skew_items and not order.of_another_cart(t)
 
-    def _newest_reached(self, order: Purchase) -> int:
+    def newest_reached(self, order: Purchase) -> int:
         """Return the time of the newest addition or checkout event after the order that it reaches."""
         return max((t.at for t in self.offered if t.at > order.at and self.reaches(order, t)), default=order.at)
 

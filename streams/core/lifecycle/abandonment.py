@@ -322,9 +322,9 @@ class Abandonments:
             episode.kind_since = at
 
     def reconsider(self, profile: Profile, at: int) -> None:
-        """Take views out of the episode that orders reach because of a click at `at` that they reach too."""
+        """Take views out of the episode that orders reach because they also reach a newer click, at `at`."""
         for order in reaching(profile.cart.purchases, at, self._policy):
-            if profile.episode is not None and order.order.at < at:
+            if profile.episode is not None and order.order.at < at == order.order.reached_until:
                 self.close_episode(profile, profile.episode, order)
 
     @staticmethod

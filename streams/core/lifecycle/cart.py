@@ -57,14 +57,15 @@ def purchase_of(cart: Cart, event: Event, order_key: str, order: Order, passive:
     """Return an order that begins to count by this event, for the clicks that it reaches.
 
     `order_key`: its key in the order book. `passive`: the event came by a passive channel. An order that counts by its
-    fulfilment is passive too; it has the items and ids of its completion, if that is known, else the fulfilment's.
+    fulfilment is passive too; it has the items and ids of its completion, as far as they are known, else its own.
     """
-    known = [purchase for purchase in cart.purchases if purchase.order == order_key]
-    if event.type == "order_completed" or not known:
-        products = tuple(dict.fromkeys([key(item.product_id) for item in event.items or ()]))[:MOST_PRODUCTS]
-        cart_id, checkout_id = event.cart_id, event.checkout_id
-    else:
-        products, cart_id, checkout_id = known[0].products, known[0].cart_id, known[0].checkout_id
+    products = tuple(dict.fromkeys([key(item.product_id) for item in event.items or ()]))[:MOST_PRODUCTS]
+    cart_id, checkout_id = event.cart_id, event.checkout_id
+    if event.type != "order_completed":
+        for known in cart.purchases:
+            if known.order == order_key:
+                products = known.products or products
+                cart_id, checkout_id = known.cart_id or cart_id, known.checkout_id or checkout_id
     return Purchase(order.at, order_key, products, cart_id, checkout_id, passive or not order.completed)
 
 
@@ -107,6 +108,9 @@ def record_order(cart: Cart, purchase: Purchase, newest: int, policy: Policy, co
 
     It replaces an order of the same key: that one has started anew.
     """
+    horizon = newest - policy.lateness
+    if cart.log and cart.log[0].at < horizon:
+        _settle_before(cart, horizon, policy)  # first, since these operations came before the order
     kept = [known for known in cart.purchases if known.order != purchase.order]
     cart.purchases = sorted([*kept, purchase], key=_bought_at)
     _place(cart, _op(purchase.at, _ORDER, product=purchase.order), newest, policy, counts)
