@@ -139,7 +139,7 @@ class Abandonments:
         silent = (
             kind == "browse"
             and last_order_at is not None
-            and due < last_order_at + self._policy.browse_silent_after_order
+            and 0 <= due - last_order_at < self._policy.browse_silent_after_order
         )
         if not (continues or silent):
             self._abandon(profile, kind, due, lines, outputs)
