@@ -317,7 +317,7 @@ def _replace_or_start(cart: Contents, op: CartOperation, orders: Sequence[Reach]
     products = tuple(listed)
     if not products:
         _replace(cart, listed, at)
-        return () if checkout else None
+        return () if checkout and not (orders and _judge_checkout(cart, orders, op)) else None
     added: list[str] = []
     for product, new in list(listed.items()):
         line = cart.lines.get(product)
