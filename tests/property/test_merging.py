@@ -393,7 +393,10 @@ def test_order_of_merges_at_one_instant_makes_no_difference(story: list[Reported
             customer.merge(f"d-{device}", left[device], at)
         customer.pass_time(CUSTOMER, at)
         assert_abandonments_consistent(customer, story)
-        ends.append((comparable(profile_view(customer.profile, POLICY)), essence(customer)))
+        shown = comparable(profile_view(customer.profile, POLICY))
+        if sum(reported.event.type == "order_completed" for reported in story) >= MOST_PURCHASES:
+            del shown["cart"]  # exact only while all orders that removed something are kept
+        ends.append((shown, essence(customer)))
         customer.pass_time(CUSTOMER, at + 5 * DAY)
         assert_abandonments_consistent(customer, story)
     assert ends[0] == ends[1]
