@@ -15,7 +15,8 @@ from streams.cli import main
 from streams.cli.options import Spread
 
 COMMANDS = [
-    "backtest", "broker", "demo", "erase", "explain", "plan", "replay", "settings", "test", "topics", "validate", "worker",
+    "backtest", "broker", "demo", "erase", "explain", "plan", "replay", "settings", "test", "topics", "validate",
+    "worker",
 ]  # fmt: skip
 
 
