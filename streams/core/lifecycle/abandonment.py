@@ -106,7 +106,7 @@ class Abandonments:
             return None
         if profile.awaits_step1:
             kind = self.kind(profile)
-            return None if kind is None else max(last + self._windows[kind], episode.kind_since)
+            return None if kind is None else max(last + self._windows[kind], profile.kind_since)
         if episode.abandoned and latest is not None and latest.open and latest.step < self._steps(latest.kind):
             return last + self._ladders[latest.kind][latest.step - 1]
         return None
@@ -236,7 +236,7 @@ class Abandonments:
     def viewed(self, profile: Profile, event: Event, counts: EngineCounters) -> None:
         """Note a view: it opens an episode or belongs to the open one. Ignore one that an order reaches."""
         at, product, cart_id, checkout_id = event.at, key(event.product_id), event.cart_id, event.checkout_id
-        for order in reaching(profile.cart.purchases, at, self._policy):
+        for order in reaching(profile.cart.purchases, at, cart_id, checkout_id, self._policy):
             if order.view(at, product, cart_id, checkout_id):
                 return
         episode = profile.episode
@@ -317,15 +317,15 @@ class Abandonments:
 
         Step 1 is not due before. Activity needs no note, since step 1 is due a window after it.
         """
-        episode = profile.episode
-        if episode is not None and at > episode.kind_since and self.kind(profile) != known:
-            episode.kind_since = at
+        if profile.episode is not None and at > profile.kind_since and self.kind(profile) != known:
+            profile.kind_since = at
 
     def reconsider(self, profile: Profile, at: int) -> None:
         """Take views out of the episode that orders reach because they also reach a newer click, at `at`."""
-        for order in reaching(profile.cart.purchases, at, self._policy):
-            if profile.episode is not None and order.order.at < at == order.order.reached_until:
-                self.close_episode(profile, profile.episode, order)
+        purchases = profile.cart.purchases
+        for purchase in purchases:
+            if profile.episode is not None and purchase.at < at == purchase.reached_until:
+                self.close_episode(profile, profile.episode, Reach(purchase, purchases, self._policy))
 
     @staticmethod
     def close_episode(profile: Profile, episode: Episode, order: Reach) -> None:

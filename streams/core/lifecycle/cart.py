@@ -86,7 +86,7 @@ def record(cart: Cart, op: CartOperation, newest: int, policy: Policy, counts: E
 
     Return what is shopping in it, if it added something or started a checkout and no order reaches that; else None.
     """
-    orders = reaching(cart.purchases, op.at, policy)
+    orders = reaching(cart.purchases, op.at, op.cart_id, op.checkout_id, policy)
     products = _place(cart, op, newest, policy, counts)
     if products is None:
         return None

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import astuple
 
-from streams.core.lifecycle.reach import MOST_PRODUCTS, Reach, is_reached, is_taken, reaching
+from streams.core.lifecycle.reach import MOST_PRODUCTS, NO_ORDERS, Reach, is_reached, is_taken, reaching
 from streams.core.model.cart import CartOperation, CartOperationKind, Click, Contents, Purchase, Shown
 from streams.core.model.counters import EngineCounters
 from streams.core.model.items import Item, Line
@@ -112,11 +112,11 @@ def apply_operation(
                 _take_order(cart, purchase, purchases, first, policy)
         return None
     if cart_id is not None or checkout_id is not None:
-        _show(cart, Shown(at, cart_id, checkout_id, product if product or kind is _ADD else None))
+        _show(cart, at, cart_id, checkout_id, product if product or kind is _ADD else None)
     shopped: tuple[str, ...] | None = None
-    orders = reaching(purchases, at, policy)
+    orders = reaching(purchases, at, cart_id, checkout_id, policy) if purchases else NO_ORDERS
     if kind is _ADD:
-        if not orders or not _judge_line(cart, orders, op, product):
+        if not (purchases and _judge_line(cart, orders, op, product, purchases)):
             lines = cart.lines
             line = lines.get(product)
             if line is None:
@@ -135,7 +135,7 @@ def apply_operation(
         if cart.mark is not None and at >= cart.mark.at and not reached:
             cart.mark = Click(at, (), cart_id, checkout_id, True)
     elif kind is _REPLACE or kind is CHECKOUT:
-        shopped = _replace_or_start(cart, op, orders)
+        shopped = _replace_or_start(cart, op, orders, purchases)
     elif kind is _MARK and (cart.mark is None or at >= cart.mark.at):
         cart.mark = Click(at, tuple([key(item.product_id) for item in items or ()]), cart_id, checkout_id, True)
     if shopped is not None:
@@ -151,18 +151,21 @@ def _fields(
     return astuple(op)
 
 
-def _show(cart: Contents, new: Shown) -> None:
+def _show(cart: Contents, at: int, cart_id: str | None, checkout_id: str | None, product: str | None) -> None:
     """Note that a click showed ids."""
     shown = cart.shown
     for n in range(len(shown) - 1, -1, -1):
         known = shown[n]
-        if known.cart_id == new.cart_id and known.checkout_id == new.checkout_id:
-            if new.at < known.at:
+        if known.cart_id == cart_id and known.checkout_id == checkout_id:
+            if at < known.at:
+                return
+            if n == len(shown) - 1:  # most often
+                shown[n] = Shown(at, cart_id, checkout_id, product)
                 return
             del shown[n]
             break
-    shown.append(new)
-    if len(shown) > 1 and new.at < shown[-2].at:
+    shown.append(Shown(at, cart_id, checkout_id, product))
+    if len(shown) > 1 and at < shown[-2].at:
         shown.sort(key=_shown_at)
     if len(shown) > _MOST_SHOWN:
         del shown[0]
@@ -187,20 +190,23 @@ def is_click_reached(orders: Sequence[Reach], op: CartOperation) -> bool:
     return is_reached(orders, op.at, product, op.cart_id, op.checkout_id, checkout)
 
 
-def _judge_line(cart: Contents, orders: Sequence[Reach], op: CartOperation, product: str) -> bool:
-    """Return True if an order would have taken the line of an addition. Note the addition for all orders before it."""
+def _judge_line(
+    cart: Contents, orders: Sequence[Reach], op: CartOperation, product: str, purchases: Sequence[Purchase]
+) -> bool:
+    """Return True if one of `orders`, which may reach an addition, would have taken its line.
+
+    Note the addition for all orders before it, the `purchases`.
+    """
     at, cart_id, checkout_id = op.at, op.cart_id, op.checkout_id
-    taken = is_taken(orders, at, product, cart_id, checkout_id)
-    reached = is_reached(orders, at, product, cart_id, checkout_id, False)
-    for order in orders:
-        purchase = order.order
-        if purchase.at >= at:
-            continue
-        if reached and order.click(at, product, cart_id, checkout_id):
-            _note_reached(cart, order, at, cart_id, checkout_id)
-        elif not reached and (purchase.unreached_at is None or at < purchase.unreached_at):
+    if orders and is_reached(orders, at, product, cart_id, checkout_id, False):
+        for order in orders:
+            if order.order.at < at and order.click(at, product, cart_id, checkout_id):
+                _note_reached(cart, order, at, cart_id, checkout_id)
+        return is_taken(orders, at, product, cart_id, checkout_id)
+    for purchase in purchases:
+        if purchase.at < at and (purchase.unreached_at is None or at < purchase.unreached_at):
             purchase.unreached_at = at
-    return taken
+    return False
 
 
 def _judge_checkout(cart: Contents, orders: Sequence[Reach], op: CartOperation) -> bool:
@@ -248,7 +254,12 @@ def _take_order(cart: Contents, purchase: Purchase, purchases: Sequence[Purchase
                 if order.takes(product, line.cart_id, line.checkout_id):
                     taken.append(product)
             elif (purchase.unreached_at is None or line.at < purchase.unreached_at) and not is_reached(
-                reaching(purchases, line.at, policy), line.at, product, line.cart_id, line.checkout_id, False
+                reaching(purchases, line.at, line.cart_id, line.checkout_id, policy),
+                line.at,
+                product,
+                line.cart_id,
+                line.checkout_id,
+                False,
             ):
                 purchase.unreached_at = line.at
     _take(cart, taken, None)
@@ -305,7 +316,9 @@ def _remove(cart: Contents, op: CartOperation) -> None:
         _clear_mark(cart, op.at)
 
 
-def _replace_or_start(cart: Contents, op: CartOperation, orders: Sequence[Reach]) -> tuple[str, ...] | None:
+def _replace_or_start(
+    cart: Contents, op: CartOperation, orders: Sequence[Reach], purchases: Sequence[Purchase]
+) -> tuple[str, ...] | None:
     """Apply a snapshot of the cart, a start of a checkout, or both. Return what `apply_operation` returns."""
     at, checkout = op.at, op.kind is CHECKOUT
     if op.items is None:
@@ -324,8 +337,8 @@ def _replace_or_start(cart: Contents, op: CartOperation, orders: Sequence[Reach]
         adds = line is None or (new.quantity > line.quantity and line.at <= at)
         if adds:
             added.append(product)
-        if orders and (
-            _judge_line(cart, orders, op, product)
+        if purchases and (
+            _judge_line(cart, orders, op, product, purchases)
             if adds
             else is_taken(orders, at, product, op.cart_id, op.checkout_id)
         ):

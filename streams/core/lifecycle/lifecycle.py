@@ -284,7 +284,7 @@ class Lifecycle:
                 abandonments.viewed(profile, event, counts)
             elif shopping is not None:
                 abandonments.shopped(profile, shopping)
-            if profile.cart.purchases and profile.episode is not None:
+            if kind is not None and profile.episode is not None and profile.cart.purchases:
                 abandonments.reconsider(profile, at)
             if not active:
                 abandonments.note_kind(profile, known_kind, at)

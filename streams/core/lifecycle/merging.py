@@ -217,6 +217,7 @@ class ProfileMerger:
         for of, found in ((profile, judgment), (moved, moved_judgment)):
             if of.latest is not None and found is not None:
                 self._apply_judgment(profile, of, of.latest, found, at, outputs, counts)
+        profile.kind_since = max(profile.kind_since, moved.kind_since)
         profile.recent_steps = sorted([*profile.recent_steps, *moved.recent_steps])[-RECENT_LIMIT:]
         latest, other, episode_of_latest = profile.latest, moved.latest, profile.episode
         if other is not None and (latest is None or self._prevails(other, latest)):

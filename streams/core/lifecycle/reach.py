@@ -35,6 +35,7 @@ MOST_PURCHASES: Final = 5
 """Most orders kept, beside those in the cart's log."""
 MOST_PRODUCTS: Final = 50
 """Most products kept of each of these orders."""
+NO_ORDERS: Final[tuple[Reach, ...]] = ()
 
 
 class Reach:
@@ -165,12 +166,26 @@ def _same(order: Purchase, other: Purchase) -> bool:
     )
 
 
-def reaching(purchases: Sequence[Purchase], at: int, policy: Policy) -> list[Reach]:
-    """Return the orders that may reach a click at `at`: those that are not too old."""
-    since = at - policy.order_skew_named
-    if not purchases or purchases[-1].at < since:  # nearly always
-        return []
-    return [Reach(order, purchases, policy) for order in purchases if order.at >= since]
+def reaching(
+    purchases: Sequence[Purchase], at: int, cart_id: str | None, checkout_id: str | None, policy: Policy
+) -> Sequence[Reach]:
+    """Return the orders that may reach a click with these ids: most often none, which is found out cheaply."""
+    if not purchases:
+        return NO_ORDERS
+    named = at - policy.order_skew_named
+    if purchases[-1].at < named:
+        return NO_ORDERS
+    near = at - policy.order_skew_items
+    found: list[Reach] = []
+    for order in purchases:
+        if order.at >= named and (
+            order.at >= near
+            or order.reached_until >= at
+            or (cart_id is not None and order.cart_id == cart_id)
+            or (checkout_id is not None and order.checkout_id == checkout_id)
+        ):
+            found.append(Reach(order, purchases, policy))
+    return found
 
 
 def is_reached(

@@ -27,8 +27,6 @@ class Episode(msgspec.Struct, array_like=True, gc=False):
     """The last distinct products viewed, the most recent last."""
     abandoned: bool = False
     """True once its step 1 has come due, emitted or silenced, so that further steps may follow."""
-    kind_since: int = 0
-    """Time of the passive event that made the episode of its kind, ms: step 1 is not due before. 0: there was none."""
 
 
 class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):

@@ -167,6 +167,7 @@ def unpack(data: bytes) -> Profile:
     profile.cycle = fields.cycle
     profile.orders_in_stage = fields.orders_in_stage
     profile.renewals_in_stage = fields.renewals_in_stage
+    profile.kind_since = fields.kind_since
     profile.tracks = fields.tracks
     profile.rules_due = fields.rules_due
     profile.playbook_version = fields.playbook_version
@@ -276,7 +277,9 @@ def _fields(profile: Profile, pending: list[Pending], of_upstreams: dict[Upstrea
         profile.aggregates,
         profile.triggers,
     ]
-    if profile.renewals_in_stage:
+    if profile.kind_since:
+        fields += (profile.erased_at, profile.first_dropped_at, profile.renewals_in_stage, profile.kind_since)
+    elif profile.renewals_in_stage:
         fields += (profile.erased_at, profile.first_dropped_at, profile.renewals_in_stage)
     elif profile.first_dropped_at is not None:
         fields += (profile.erased_at, profile.first_dropped_at)

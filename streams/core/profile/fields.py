@@ -67,6 +67,7 @@ class PackedFields(msgspec.Struct, array_like=True, gc=False):
     erased_at: int = -1
     first_dropped_at: int | None = None
     renewals_in_stage: int = 0
+    kind_since: int = 0
 
 
 class PackedAlias(msgspec.Struct, array_like=True, gc=False):

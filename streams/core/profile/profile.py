@@ -107,6 +107,8 @@ class Profile:
     playbook_version: int
     recent_steps: list[int]
     """Times of step 1 of the abandonments in the recent window."""
+    kind_since: int
+    """Time of the newest passive event that gave the episode another kind: step 1 is not due before."""
     aggregates: Aggregates | None
     """Further values that the playbook's rules need; None if they need none."""
     triggers: TriggerBook | None
@@ -165,6 +167,7 @@ class Profile:
         self.awaits_step1 = False
         self.latest = None
         self.recent_steps = []
+        self.kind_since = 0
         self.of_upstreams = self.offset_gaps = None
         self.alias = None
         self.weight = 0
