@@ -11,6 +11,7 @@ import pytest
 from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import PASSIVE_ORDERS, Lifecycle
+from streams.core.lifecycle.reach import MOST_PRODUCTS, MOST_PURCHASES
 from streams.core.model.event import Event, Source
 from streams.core.model.ids import NAMESPACE
 from streams.core.model.outputs import Abandonment, Output, StageChange
@@ -151,6 +152,18 @@ def test_documented_bounds_are_those_of_the_policy() -> None:
     assert bounds["orders that can still be corrected"] == str(POLICY.orders)
     assert bounds["event ids remembered"] == str(POLICY.event_ids)
     assert bounds["a packed profile"] == f"{POLICY.profile_bytes // 1024} KiB"
+
+
+def test_documented_reach_is_that_of_the_policy() -> None:
+    rules = table(section(CONCEPTS, "Which clicks an order has dealt with"), "rule", "a click that is", "is reached if")
+    said = {number: re.findall(r"\d+ (?:h|min)", click) for number, click, _ in rules}
+    named, items = f"{POLICY.order_skew_named // HOUR} h", f"{POLICY.order_skew_items // MINUTE} min"
+    assert said == {"1": [], "2": [named], "3": [items], "4": [named, items], "5": []}
+    bounds = dict(table(section(CONCEPTS, "Bounds"), "what", "bound"))
+    assert (
+        bounds["orders kept for the clicks that they reach"] == f"{MOST_PURCHASES}, with {MOST_PRODUCTS} products each"
+    )
+    assert bounds["orders whose corrections came, but not their completion"] == str(POLICY.orders)
 
 
 def test_documented_passive_events_are_those_of_the_code() -> None:
