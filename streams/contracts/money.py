@@ -109,7 +109,7 @@ def of_value(value: str | int, places: int, finer: int = 1) -> int:
 
 @lru_cache(maxsize=4096)
 def _read(json: bytes, places: int, finer: int, signed: bool) -> int:
-    number = msgspec.json.decode(json, type=str).encode() if json.startswith(b'"') else json
+    number = msgspec.json.decode(json, type=str).strip().encode() if json.startswith(b'"') else json
     if len(number) > MAX_LENGTH:
         raise ValueError("too long")
     if not _NUMBER.fullmatch(number):

@@ -231,7 +231,9 @@ class Decoder(FieldReader):
         if event.order_id is None and event.type in ORDER_TYPES:
             raise Rejected("invalid_field", "order_id: missing, empty or too long")
         total = fields[10]
-        if total is not None and total is not _ABSENT:
+        if isinstance(total, Raw) and bytes(total) == b"null":
+            total = None
+        if total is not None:
             event.total = self._total(total, event, value)
         if event.currency == UNREADABLE:
             event.currency = "" if event.type in _CORRECTIONS else self._default_currency

@@ -472,3 +472,11 @@ def test_end_of_an_order_does_not_depend_on_the_order_of_arrival(data: st.DataOb
     assert (profile.orders, profile.revenue) == ((1, naive.total - naive.refunded) if naive.counts else (0, 0))
     assert profile.last_order_at == (naive.at if naive.counts else None)
     assert unpack(pack(profile)) == profile
+
+
+def test_an_old_order_that_is_loaded_later_pushes_no_newer_one_out_of_the_book() -> None:
+    policy = Policy(orders=2)
+    events = [order(0, "new"), order(-400 * DAY, "old-1"), order(-399 * DAY, "old-2")]
+    history = run(events, policy=policy)
+    assert set(history.alive.order_book) == {"new", "old-2"}
+    assert history.play(order(DAY, "new", "order_refunded", total=None)).alive.orders == 2

@@ -196,6 +196,15 @@ def test_a_checkout_of_bought_goods_sets_no_mark() -> None:
     assert partly.cart == {"B": 1}
 
 
+def test_an_order_of_many_products_leaves_none_of_them() -> None:
+    many = [f"p-{n}" for n in range(120)]
+    added = [add(NOON - HOUR + n, product) for n, product in enumerate(many)]
+    for channel in ("web", "pos"):
+        shown = click(NOON + 1, "cart_viewed", items=tuple([item(product) for product in many]))
+        history = run([*added, of(*many, channel=channel), shown])
+        assert history.cart == {}
+
+
 # -- several orders
 
 
@@ -212,6 +221,12 @@ def test_a_bounded_number_of_orders_is_kept() -> None:
     orders = [of("A", at=NOON + n * DAY, order_id=f"o-{n}") for n in range(MOST_PURCHASES + 2)]
     history = run(orders)
     assert [kept.order for kept in history.alive.cart.purchases] == [f"o-{n}" for n in range(2, MOST_PURCHASES + 2)]
+
+
+def test_products_of_a_cancelled_order_are_of_no_other_order() -> None:
+    both = [of("A", "B", cart_id="k-1"), order(NOON + MINUTE, "o-1", "order_cancelled")]
+    again = of("A", at=NOON + 2 * MINUTE, order_id="o-2", cart_id="k-1")
+    assert run([*both, again, add(NOON + 10 * MINUTE, "B", cart_id="k-1")]).cart == {"B": 1}
 
 
 # -- orders of passive channels
@@ -251,6 +266,13 @@ def test_a_late_order_that_was_dated_at_its_draft_retracts_the_abandonment_of_it
     history.play(of("A", checkout_id="x-1"))
     assert [abandonment.type for abandonment in history.abandonments] == ["abandoned", "retracted"]
     assert history.abandonments[1].reason == "late_order"
+
+
+def test_an_order_of_any_of_the_abandoned_carts_recovers_by_it() -> None:
+    shown = [add(0, "A", cart_id="k-1"), add(1, "B", cart_id="k-2")]
+    history = run([*shown, of(at=3 * HOUR, channel="pos", cart_id="k-1")])
+    assert [abandonment.match for abandonment in history.abandonments] == [None, "cart"]
+    assert history.cart == {"B": 1}
 
 
 def test_an_order_of_another_cart_leaves_the_abandonment_alone() -> None:

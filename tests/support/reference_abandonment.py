@@ -95,9 +95,9 @@ class Abandonments:
         x.open = False
 
     def match(self, purchase: Purchase, x: Abandoned) -> Literal["cart", "checkout", "items", "customer"]:
-        if purchase.cart_id and purchase.cart_id == x.last.cart_id:
+        if purchase.cart_id and purchase.cart_id in {x.last.cart_id, *(t.cart_id for t in x.traces)}:
             return "cart"
-        if purchase.checkout_id and purchase.checkout_id == x.last.checkout_id:
+        if purchase.checkout_id and purchase.checkout_id in {x.last.checkout_id, *(t.checkout_id for t in x.traces)}:
             return "checkout"
         return "items" if {*purchase.items} & {item.product_id for item in x.last.items} else "customer"
 

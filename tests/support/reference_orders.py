@@ -277,4 +277,5 @@ class OrderBook:
         while len(self.spoken_of) > self.policy.orders:
             del self.spoken_of[next(iter(self.spoken_of))]
         while len(self.completed) > self.policy.orders:
-            self.written_off.append(self.completed.pop(next(iter(self.completed))))
+            oldest = min(self.completed, key=lambda key: self.completed[key].at)
+            self.written_off.append(self.completed.pop(oldest))

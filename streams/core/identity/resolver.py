@@ -189,9 +189,9 @@ class IdentityResolver(Processor):
             changed = self._refuse(record, alias, profile, effects)
             changed = note_seen(alias, at, self._device_expiry) or changed
         else:
-            last = alias.owners[-1]
+            last, known = alias.owners[-1], customer in [owner for owner, _ in alias.owners]
             changed = add_owner(alias, customer, at)
-            if changed:
+            if changed and not known:
                 self._note_device(record, via)
             # Only a change of the last owner is sent. So the latest output is right, in whatever order events come.
             if alias.owners[-1] != last:

@@ -457,9 +457,18 @@ def recovers(latest: OpenAbandonment, order: Purchase) -> bool:
 
 
 def _match(latest: OpenAbandonment, order: Purchase) -> Literal["cart", "checkout", "items", "customer"]:
-    if order.cart_id is not None and order.cart_id == latest.cart_id:
+    """Return the strongest thing that an order has in common with what was abandoned: an id that its output names or
+    that one of its lines or its checkout showed, or a product."""
+    carts, checkouts = {latest.cart_id}, {latest.checkout_id}
+    for line in latest.lines.values():
+        carts.add(line.cart_id)
+        checkouts.add(line.checkout_id)
+    if latest.mark is not None:
+        carts.add(latest.mark.cart_id)
+        checkouts.add(latest.mark.checkout_id)
+    if order.cart_id is not None and order.cart_id in carts:
         return "cart"
-    if order.checkout_id is not None and order.checkout_id == latest.checkout_id:
+    if order.checkout_id is not None and order.checkout_id in checkouts:
         return "checkout"
     if not latest.lines.keys().isdisjoint(order.products):
         return "items"

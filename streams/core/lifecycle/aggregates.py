@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from streams.core.model.aggregates import Aggregates, Credit, Occurrences
 from streams.core.model.counters import EngineCounters
-from streams.core.model.currencies import rounded_amount
+from streams.core.model.currencies import minor_units, rounded_amount
 from streams.core.model.event import Event, Source
 from streams.core.model.orders import Order
 from streams.core.profile.profile import Profile
@@ -212,6 +212,8 @@ def reset_stage_counts(profile: Profile, plan: AggregatePlan, track: str) -> Non
 def _amount(event: Event, currency: str) -> int:
     """Return the order's total, or price times quantity, rounded; 0 if unknown or in another currency."""
     if event.currency != currency:
+        if event.currency == "" and event.total is not None:  # a correction that names no currency: most often this one
+            return minor_units(event.total, currency)
         return 0
     if event.total is not None:
         return event.total

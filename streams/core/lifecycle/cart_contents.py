@@ -102,7 +102,7 @@ def apply_operation(
     """Apply an operation. Return the products of a click that added something or started a checkout, else None.
 
     `purchases`: the orders applied so far; what they reach and take does not enter the cart. No operation removes or
-    overrides anything newer than itself, but for an order. `first`: an order finds out anew what it takes.
+    overrides anything newer than itself, but for an order. `first`: compute anew what the order takes.
     """
     # Unpack all fields at once: reading them one by one takes longer.
     at, kind, product, category, price, currency, quantity, items, cart_id, checkout_id = _fields(op)

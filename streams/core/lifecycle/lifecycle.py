@@ -22,7 +22,7 @@ from streams.core.lifecycle.trimming import BYTES_PER_EVENT, trim
 from streams.core.model import ids
 from streams.core.model.cart import CartOperationKind, Click
 from streams.core.model.counters import EngineCounters
-from streams.core.model.event import Event, Source
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Cause, IdentityChange, Output, Summary
 from streams.core.model.sources import Erasure
@@ -66,6 +66,8 @@ class Lifecycle:
         self._keeps_sessions = playbook.sessions
         self._keeps_episodes = playbook.abandonment
         self._passive_types = policy.passive_types
+        # A type of the clickstream is an unknown type on the other topic, and so activity.
+        self._passive_reports = policy.passive_types - CLICKSTREAM_TYPES - ORDER_TYPES
         self._passive_channels = policy.passive_channels
         self._session_gap = policy.session_gap
         self._event_ids = policy.event_ids
@@ -304,7 +306,7 @@ class Lifecycle:
         if completed and order.at == event.at == profile.last_order_at:
             _count_in_stage(profile, order.renewal)
         passive = event.channel in self._passive_channels
-        purchase = purchase_of(profile.cart, event, orders.key_of(profile, order), order, passive)
+        purchase = purchase_of(profile.cart, event, orders.key_of(profile, order, event), order, passive)
         known_kind = self._abandonments.kind(profile)
         record_order(profile.cart, purchase, profile.last_seen_at, self.policy, counts)
         self._abandonments.ordered(profile, purchase, order, outputs)
@@ -315,6 +317,8 @@ class Lifecycle:
     def _is_active_order(self, event: Event, sold: Order | None) -> bool:
         """Return True if an event of the orders is activity. `sold`: the order that began to count by it."""
         if event.type in PASSIVE_ORDERS or event.channel in self._passive_channels:
+            return False
+        if event.type in self._passive_reports:
             return False
         return sold is not None or event.type != orders.COMPLETED
 

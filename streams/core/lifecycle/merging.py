@@ -11,6 +11,7 @@ from typing import Final
 
 from streams.core.lifecycle import aggregates, cart_merging, order_merging
 from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, reached_part, recovers, set_closed
+from streams.core.lifecycle.cart import note_corrections
 from streams.core.lifecycle.cart_contents import updated
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.reach import Reach
@@ -104,6 +105,7 @@ class ProfileMerger:
             aggregates.merge(profile, moved, self._plan, copies, duplicate_orders, counts)
         times = frozenset([when for when, _ in copies])
         cart_merging.unite(profile.cart, moved.cart, times, self._policy, counts)
+        note_corrections(profile.cart, profile.order_book, at, self._policy)
         self._merge_abandonments(profile, moved, judgment, moved_judgment, at, outputs, counts)
         return merge_result
 

@@ -191,12 +191,13 @@ def _count_fulfilled(
     return None
 
 
-def key_of(profile: Profile, order: Order) -> str:
-    """Return the key of an order of the book."""
+def key_of(profile: Profile, order: Order, event: Event) -> str:
+    """Return the key of an order that begins to count by this event. It may be so old that the book dropped it."""
     for key in reversed(profile.order_book):  # most often the newest
         if profile.order_book[key] is order:
             return key
-    raise KeyError("the order is not in the book")
+    assert event.order_id is not None
+    return order_key(event.store, event.order_id)
 
 
 # -- the facts of an order
@@ -334,8 +335,9 @@ def find_last(profile: Profile, order: Order, dated_at: int) -> None:
 
 
 def drop_oldest(profile: Profile) -> None:
-    """Drop the first order of the book. It stays counted as it is."""
-    order = profile.order_book.pop(next(iter(profile.order_book)))
+    """Drop the oldest order of the book; of several the one that came first. It stays counted as it is."""
+    book = profile.order_book
+    order = book.pop(min(book, key=lambda key: book[key].at))
     first = profile.first_dropped_at
     profile.first_dropped_at = order.at if first is None else min(first, order.at)
     if order.counts and (profile.dropped_order_at is None or order.at > profile.dropped_order_at):

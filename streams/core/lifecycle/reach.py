@@ -29,12 +29,12 @@ from typing import Final
 
 from streams.core.model.cart import Click, Contents, Purchase
 from streams.core.model.items import Line
-from streams.core.model.policy import Policy
+from streams.core.model.policy import HOUR, Policy
 
 MOST_PURCHASES: Final = 5
-"""Most orders kept, beside those in the cart's log."""
-MOST_PRODUCTS: Final = 50
-"""Most products kept of each of these orders."""
+"""Most orders kept that count, and most that count no longer, beside those in the cart's log."""
+MOST_PRODUCTS: Final = 200
+"""Most products kept of each of these orders: as many as a cart has lines."""
 NO_ORDERS: Final[tuple[Reach, ...]] = ()
 
 
@@ -51,11 +51,12 @@ class Reach:
         self._stopped_at = order.stopped_at
         self._named = policy.order_skew_named
         self._items = policy.order_skew_items
+        self._longest = longest_skew(policy)
         self._products = set(order.products)
         took = set(order.took)
         if order.cart_id is not None or order.checkout_id is not None:
             for other in purchases:
-                if other is not order and abs(other.at - order.at) <= policy.order_skew_named and _same(order, other):
+                if other is not order and other.stopped_at is None and _are_of_one_cart(order, other):
                     self._products.update(other.products)
                     took.update(other.took)
         self._newer_products = self._products if any(self._products) else self._products | took
@@ -92,11 +93,11 @@ class Reach:
             if about or self.names(cart_id, checkout_id):
                 return True
             return not self._passive and not self.is_other(cart_id, checkout_id)
-        if age > self._named:
+        if age > self._longest:
             return False
-        if checkout_id is not None and checkout_id == self._checkout_id:
+        if age <= self._named and checkout_id is not None and checkout_id == self._checkout_id:
             return True
-        of_cart = cart_id is not None and cart_id == self._cart_id
+        of_cart = age <= self._named and cart_id is not None and cart_id == self._cart_id
         if of_cart and (about or not any(self._newer_products)):
             return True
         near = age <= self._items and not self.is_other(cart_id, checkout_id)
@@ -139,8 +140,8 @@ class Reach:
     def names_shown(self, contents: Contents) -> bool:
         """Return True if the order names the cart or the checkout that was shown last among what it reaches.
 
-        Only the last click that showed an id is known. If it showed the order's, one that the order reaches is taken to
-        have shown it before.
+        Only the last click that showed a pair of ids is known. If that click is of the order's cart, the order is taken
+        to reach it, or one before it.
         """
         if self._cart_id is not None:
             for shown in reversed(contents.shown):
@@ -159,11 +160,18 @@ class Reach:
         return False
 
 
-def _same(order: Purchase, other: Purchase) -> bool:
-    """Return True if both orders name the same cart or the same checkout."""
+def _are_of_one_cart(order: Purchase, other: Purchase) -> bool:
+    """Return True if both orders name the same cart or the same checkout and are an hour apart at most."""
+    if abs(other.at - order.at) > HOUR:
+        return False
     return (order.cart_id is not None and order.cart_id == other.cart_id) or (
         order.checkout_id is not None and order.checkout_id == other.checkout_id
     )
+
+
+def longest_skew(policy: Policy) -> int:
+    """Return the longest time after an order up to which it reaches clicks, ms."""
+    return max(policy.order_skew_named, policy.order_skew_items)
 
 
 def reaching(
@@ -172,13 +180,13 @@ def reaching(
     """Return the orders that may reach a click with these ids: most often none, which is found out cheaply."""
     if not purchases:
         return NO_ORDERS
-    named = at - policy.order_skew_named
-    if purchases[-1].at < named:
+    oldest = at - longest_skew(policy)
+    if purchases[-1].at < oldest:
         return NO_ORDERS
     near = at - policy.order_skew_items
     found: list[Reach] = []
     for order in purchases:
-        if order.at >= named and (
+        if order.at >= oldest and (
             order.at >= near
             or order.reached_until >= at
             or (cart_id is not None and order.cart_id == cart_id)

@@ -127,4 +127,4 @@ class Cart(msgspec.Struct, array_like=True, gc=False):
     before: Contents | None = None
     """The cart before the first operation of the log; None if the log is empty."""
     purchases: list[Purchase] = []
-    """The newest orders that count, and those in the log, the earliest first."""
+    """The newest orders that count, as many that count no longer, and those in the log; the earliest first."""

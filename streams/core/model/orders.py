@@ -57,7 +57,7 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     total: int | None
     """Before refunds."""
     items: int = 0
-    """See `Completion`, as `renewal`."""
+    """Hash of the products and quantities, as in `Completion`."""
     renewal: bool = False
     fulfilled_at: int = -1
     """Time of the newest fulfilment; -1 if there was none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.core.model.currencies import PIECE, rounded_amount
+from streams.core.model.currencies import PIECE, minor_units, rounded_amount
 from streams.core.model.tracks import TrackState
 from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.nodes import ABSENT, NAN, NEVER, Bool, Real, Text, Whole
@@ -351,7 +351,12 @@ class EventAmount(Whole):
 
     def get(self, context: EvalContext) -> int:
         event = context.event
-        if event is None or event.currency != self.currency:
+        if event is None:
+            return ABSENT
+        if event.currency != self.currency:
+            if event.currency == "" and self.total and event.total is not None:
+                # A correction that names no currency has its order's, which most often is this one.
+                return minor_units(event.total, self.currency)
             return ABSENT
         if self.total:
             total = event.total
