@@ -177,10 +177,12 @@ class Decoder(FieldReader):
         if not type_:
             raise Rejected("invalid_field", "type: missing")
         currency: str | None = fields[7]
-        if currency is not None and currency not in _CURRENCIES:
-            currency = self._odd_currency(currency)
         if currency is None:
-            currency = "" if self._of_orders and type_ in _CORRECTIONS else self._default_currency
+            currency = self._unnamed_currency(type_)
+        elif currency == self._default_currency:  # most often: one object, whose hash is cached
+            currency = self._default_currency
+        elif currency not in _CURRENCIES:
+            currency = self._odd_currency(currency) or self._unnamed_currency(type_)
         event = Event(
             self._source,
             offset,
@@ -222,7 +224,7 @@ class Decoder(FieldReader):
             event.currency, price = self._default_currency, None
         if price is not None:
             event.price = self._price(price, event, value)
-        if quantity is not None:
+        if quantity is not None and quantity != 1:
             event.quantity = self._quantity(quantity, event.type in _CHANGES)
 
     def _add_order(self, event: Event, fields: tuple[Any, ...], value: bytes) -> None:
@@ -241,6 +243,10 @@ class Decoder(FieldReader):
         event.coupon = self._optional(fields[12])
         event.store = self._id(fields[13])
 
+    def _unnamed_currency(self, type_: str) -> str:
+        """Return the currency of an event that names none."""
+        return "" if self._of_orders and type_ in _CORRECTIONS else self._default_currency
+
     def _odd_currency(self, currency: str) -> str | None:
         """Return the code in capitals, None if it is empty, or `UNREADABLE`."""
         code = currency.strip().upper()
@@ -253,10 +259,15 @@ class Decoder(FieldReader):
 
     def _price(self, price: Any, event: Event, value: bytes) -> int | None:
         """Return the price of a click. It is a number or text in a quick record, else its JSON. `value`: the record."""
+        places = EXPONENTS[event.currency] + money.PRICE_PLACES
+        if isinstance(price, float):  # most often
+            units = money.of_double(price, places)
+            if units >= 0:
+                return units
         if isinstance(price, Raw):
             exact = price
         else:
-            units = _quick(price, EXPONENTS[event.currency] + money.PRICE_PLACES, PRICE_UNIT)
+            units = _quick(price, places, PRICE_UNIT)
             if units >= 0:
                 return units
             exact = self._exactly(value).price

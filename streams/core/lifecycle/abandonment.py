@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from streams.core.lifecycle.cart import settle
 from streams.core.lifecycle.cart_contents import as_items, key, updated
-from streams.core.lifecycle.reach import Reach, reaching
+from streams.core.lifecycle.reach import Reach, longest_skew, reaching
 from streams.core.lifecycle.summary import value
 from streams.core.model import ids
 from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
@@ -42,6 +42,7 @@ class Abandonments:
 
     def __init__(self, policy: Policy, namespace: uuid.UUID) -> None:
         self._policy = policy
+        self._longest_skew = longest_skew(policy)
         self._namespace = namespace
         self._expiry = policy.expiry
         self._checkout_fresh = policy.checkout_fresh
@@ -236,9 +237,11 @@ class Abandonments:
     def viewed(self, profile: Profile, event: Event, counts: EngineCounters) -> None:
         """Note a view: it opens an episode or belongs to the open one. Ignore one that an order reaches."""
         at, product, cart_id, checkout_id = event.at, key(event.product_id), event.cart_id, event.checkout_id
-        for order in reaching(profile.cart.purchases, at, cart_id, checkout_id, self._policy):
-            if order.view(at, product, cart_id, checkout_id):
-                return
+        purchases = profile.cart.purchases
+        if purchases and purchases[-1].at >= at - self._longest_skew:
+            for order in reaching(purchases, at, cart_id, checkout_id, self._policy):
+                if order.view(at, product, cart_id, checkout_id):
+                    return
         episode = profile.episode
         if episode is None:
             profile.episode = episode = Episode(Click(at, (product,), cart_id, checkout_id, False, True), at)
