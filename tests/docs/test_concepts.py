@@ -160,9 +160,8 @@ def test_documented_reach_is_that_of_the_policy() -> None:
     named, items = f"{POLICY.order_skew_named // HOUR} h", f"{POLICY.order_skew_items // MINUTE} min"
     assert said == {"1": [], "2": [named], "3": [items], "4": [named, items], "5": []}
     bounds = dict(table(section(CONCEPTS, "Bounds"), "what", "bound"))
-    assert (
-        bounds["orders kept for the clicks that they reach"] == f"{MOST_PURCHASES}, with {MOST_PRODUCTS} products each"
-    )
+    kept = bounds["orders kept for the clicks that they reach"]
+    assert kept == f"{MOST_PURCHASES}, with {MOST_PRODUCTS} products each"
     assert bounds["orders whose corrections came, but not their completion"] == str(POLICY.orders)
 
 
