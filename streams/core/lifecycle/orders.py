@@ -166,6 +166,8 @@ def _count_fulfilled(
     Without a cancellation it does not: its completion is late, or older than all that is known here.
     """
     assert event.order_id is not None
+    if not _is_cancellation_noted(profile, event.order_id, fulfilment.at):
+        return None
     notes = profile.order_notes.get(key, [])
     named = [correction.currency for correction in notes if correction.currency]
     currency = fulfilment.currency or (named[0] if named else policy.currency)
@@ -189,6 +191,15 @@ def _count_fulfilled(
     del profile.order_book[key]
     profile.order_notes = before
     return None
+
+
+def _is_cancellation_noted(profile: Profile, order_id: str, before: int) -> bool:
+    """Return True if a cancellation of an order of this id, of whatever store, is noted that is older than `before`."""
+    for key in keys_of(profile.order_notes, order_id):
+        for noted in profile.order_notes[key]:
+            if noted.kind == CANCELLATION and noted.at < before:
+                return True
+    return False
 
 
 def key_of(profile: Profile, order: Order, event: Event) -> str:
