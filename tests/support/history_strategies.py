@@ -258,25 +258,25 @@ def histories(
         arrivals.append(((place if delays is late else at) + s.delay, event))
         if s.copy is not None:
             arrivals.append((at + s.copy, dataclasses.replace(event)))
-    events = with_completions([event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])])
+    events = after_completions([event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])])
     for n, event in enumerate(events):
         event.offset = n
     return events
 
 
-def with_completions(events: list[Event]) -> list[Event]:
-    """Return the events without fulfilments of orders, and amounts of cancellations, before their completions."""
-    completed, kept = set(), []
+def after_completions(events: list[Event]) -> list[Event]:
+    """Return the events with an update for each fulfilment, and a cancellation of all for one of a part, that comes
+    before the completion of its order."""
+    completed = set()
     for event in events:
         order = (event.identified, event.customer, event.store, event.order_id)
         if event.source is Source.ORDERS and event.type == "order_completed":
             completed.add(order)
         elif event.type == "order_fulfilled" and order not in completed:
-            continue
+            event.type = "order_updated"
         elif event.type == "order_cancelled" and order not in completed:
             event.total = None
-        kept.append(event)
-    return kept
+    return events
 
 
 def as_drawn(id_: str, orders: int) -> str:
