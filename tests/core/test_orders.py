@@ -272,6 +272,11 @@ def test_fulfilment_newer_than_the_cancellation_makes_an_order_count_from_then_o
     assert (history.play(cancelled(3 * DAY)).alive.orders, history.stages[-1][0]) == (0, "prospect")
 
 
+def test_fulfilment_tells_the_total_that_the_completion_did_not() -> None:
+    assert figures(order(0, total=None), cancelled(HOUR), fulfilled(DAY, total=600)) == (1, 600)
+    assert figures(order(0, total=None), cancelled(HOUR), fulfilled(DAY, total=600), updated(1, 700)) == (1, 700)
+
+
 def test_cancellation_older_than_the_fulfilment_cancels_nothing() -> None:
     assert figures(order(0), fulfilled(DAY), cancelled(HOUR)) == (1, 5000)
     assert figures(order(0), fulfilled(HOUR), cancelled(HOUR)) == (0, 0)

@@ -138,9 +138,14 @@ def _fulfil(profile: Profile, event: Event, policy: Policy, counts: EngineCounte
         order.fulfilled_at = max(order.fulfilled_at, event.at)
         if order.history is not None:
             settle(order, event.at)
+    begins = order.counts and not counted
+    if begins and order.total is None and event.total is not None:
+        # What the completion did not tell, the fulfilment does; as old as the completion, so that any update prevails.
+        told = Correction(UPDATE, history_of(order).started.at, event.currency, event.total)
+        add(order, [told], None, counts)
     count(profile, order, 1)
     find_last(profile, order, dated_at)
-    return order if order.counts and not counted else None
+    return order if begins else None
 
 
 def _fulfil_unknown(profile: Profile, event: Event, key: str, policy: Policy, counts: EngineCounters) -> Order | None:
