@@ -187,7 +187,7 @@ def policies(draw: st.DrawFn) -> Policy:
     lateness = draw(st.sampled_from((10 * SECOND, 0, 10 * MINUTE)))
     if draw(st.booleans()):
         return Policy(lateness=lateness)
-    return Policy(lateness=lateness, event_ids=3, orders=3, cart_lines=3, viewed_products=3)
+    return Policy(lateness=lateness, event_ids=3, orders=5, cart_lines=3, viewed_products=3)
 
 
 @dataclass(frozen=True)
