@@ -482,5 +482,7 @@ async def test_another_client_reads_key_headers_and_value(make_cluster: NewClust
         "ce_source": "/lifecycle-streams",
         "ce_time": value["occurred_at"],
         "content-type": "application/json",
+        "ce_playbook": headers["ce_playbook"],
     }
     assert headers["ce_type"].endswith("stage_changed")
+    assert re.fullmatch("ecommerce/[0-9]+/[0-9a-f]{16}", headers["ce_playbook"])
