@@ -47,7 +47,7 @@ class Abandoned:
     last: Abandonment
     """Its output at the last step."""
     traces: list[Trace]
-    """What was abandoned, as of the last step: lines or views, and the mark of a checkout."""
+    """Abandoned content as of the last step: lines or views, and the mark of a checkout."""
     episode: Episode
     open: bool = True
     """True if it is neither recovered, retracted, expired, superseded nor closed silently."""

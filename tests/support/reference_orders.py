@@ -15,7 +15,7 @@ OrderKey = tuple[str | None, str]
 
 @dataclass
 class Told:
-    """What the events of an order say of it, in whatever order they came."""
+    """Facts of an order that follow from all of its events, in whatever order they came."""
 
     sale: Event | None = None
     """The completion or the fulfilment that made it an order; its time is the order's. None: it is only spoken of."""

@@ -33,7 +33,8 @@ _DISCARDED: Final[EngineCounters] = Counter()
 """Receives the counts of operations that are applied again: they were counted the first time."""
 
 
-def _time(op: CartOperation) -> int:
+def time_of(op: CartOperation) -> int:
+    """Return the time of an operation, ms: the key by which operations are sorted."""
     return op.at
 
 
@@ -113,7 +114,7 @@ def record_order(cart: Cart, purchase: Purchase, newest: int, policy: Policy, co
         _settle_before(cart, horizon, policy)  # first, since these operations came before the order
     kept = [known for known in cart.purchases if known.order != purchase.order]
     cart.purchases = sorted([*kept, purchase], key=_bought_at)
-    _place(cart, _op(purchase.at, _ORDER, product=purchase.order), newest, policy, counts)
+    _place(cart, bare_operation(purchase.at, _ORDER, product=purchase.order), newest, policy, counts)
     _trim_purchases(cart)
 
 
@@ -140,7 +141,7 @@ def _place(
         log.append(op)
         shopped = apply_operation(cart.now, op, cart.purchases, True, policy, counts)
     else:
-        log.insert(bisect_right(log, at, key=_time), op)
+        log.insert(bisect_right(log, at, key=time_of), op)
         shopped = _replay(cart, op, policy)
     if len(log) > LOG_LIMIT:
         first = log.pop(0)
@@ -180,9 +181,10 @@ def apply_history(cart: Cart, ops: list[CartOperation], policy: Policy, counts: 
     _trim_purchases(cart)
 
 
-def _op(
+def bare_operation(
     at: int, kind: CartOperationKind, cart_id: str | None = None, checkout_id: str | None = None, product: str = ""
 ) -> CartOperation:
+    """Return an operation that has no more than these fields."""
     return CartOperation(at, kind, product, None, None, "", 0, None, cart_id, checkout_id)
 
 
@@ -213,7 +215,7 @@ def _settle_before(cart: Cart, horizon: int, policy: Policy) -> None:
     before, settled = cart.before, len(log)
     assert before is not None
     if log[-1].at >= horizon:
-        settled = bisect_left(log, horizon, key=_time)
+        settled = bisect_left(log, horizon, key=time_of)
     elif settled > _FEW:
         settle(cart)
         return

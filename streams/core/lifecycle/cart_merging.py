@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from streams.core.lifecycle.cart import LOG_LIMIT, apply_history
+from streams.core.lifecycle.cart import LOG_LIMIT, apply_history, bare_operation, time_of
 from streams.core.lifecycle.reach import MOST_PURCHASES
 from streams.core.model.cart import Cart, CartOperation, CartOperationKind, Purchase
 from streams.core.model.counters import EngineCounters
@@ -44,7 +44,7 @@ def unite(cart: Cart, other: Cart, copies: frozenset[int], policy: Policy, count
             ops.append(op)
         elif op.quantity > first[n].quantity:
             ops[n] = op
-    ops.sort(key=_time)
+    ops.sort(key=time_of)
     purchases: dict[str, Purchase] = {}
     for purchase in sorted([*cart.purchases, *other.purchases], key=_purchase_key):
         known_purchase = purchases.get(purchase.order)
@@ -69,12 +69,14 @@ def _history(cart: Cart, elsewhere: Sequence[Purchase]) -> list[CartOperation]:
     """Return the known operations on the cart in the order of time. `elsewhere`: the orders of the other cart."""
     base = cart.now if cart.before is None else cart.before
     in_log = {_match_key(op) for op in cart.log}
-    ops = [_op(shown.at, _SHOW, shown.cart_id, shown.checkout_id, shown.product or "") for shown in base.shown]
+    ops = [
+        bare_operation(shown.at, _SHOW, shown.cart_id, shown.checkout_id, shown.product or "") for shown in base.shown
+    ]
     for purchase in cart.purchases:
-        op = _op(purchase.at, _ORDER, None, None, purchase.order)
+        op = bare_operation(purchase.at, _ORDER, product=purchase.order)
         if _match_key(op) not in in_log:
             if purchase.whole and any(purchase.products):  # it named the cart or the checkout shown last
-                ops.append(_op(purchase.at, _SHOW, purchase.cart_id, purchase.checkout_id))
+                ops.append(bare_operation(purchase.at, _SHOW, purchase.cart_id, purchase.checkout_id))
             ops.append(op)
     for product, line in base.lines.items():
         ops.append(
@@ -91,17 +93,7 @@ def _history(cart: Cart, elsewhere: Sequence[Purchase]) -> list[CartOperation]:
     if len(elsewhere) >= MOST_PURCHASES:  # there may have been earlier orders, which are no longer known
         since = elsewhere[0].at
         ops = [op for op in ops if op.at >= since or (op.kind is not _ADD and op.kind not in (_CHECKOUT, _MARK))]
-    return sorted(ops, key=_time)
-
-
-def _op(
-    at: int, kind: CartOperationKind, cart_id: str | None, checkout_id: str | None, product: str = ""
-) -> CartOperation:
-    return CartOperation(at, kind, product, None, None, "", 0, None, cart_id, checkout_id)
-
-
-def _time(op: CartOperation) -> int:
-    return op.at
+    return sorted(ops, key=time_of)
 
 
 def _match_key(op: CartOperation) -> tuple[int, CartOperationKind, str]:

@@ -66,9 +66,9 @@ class Event:
     product_id: str | None
     category: str | None
     price: int | None
-    """Of one piece, in `PRICE_UNIT`ths of a minor unit."""
+    """Price of one piece, in `PRICE_UNIT`ths of a minor unit."""
     quantity: int
-    """In `PIECE`ths of a piece."""
+    """Quantity in `PIECE`ths of a piece."""
     # orders
     order_id: str | None
     store: str | None

@@ -51,7 +51,7 @@ class CommitMarker(msgspec.Struct, frozen=True):
     """Fingerprint of the salt of the erasure markers (`salt_fingerprint`). It shows if another salt is set."""
     version: int = 1
     playbook: str = ""
-    """As in `OffsetMetadata`."""
+    """Playbook of the worker that committed: see `OffsetMetadata`."""
 
 
 VERSION = 1

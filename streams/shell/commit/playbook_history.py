@@ -13,7 +13,7 @@ from streams.core.lifecycle.playbook import Playbook
 
 
 class PlaybookId(NamedTuple):
-    """What commits say of a playbook."""
+    """Identity of a playbook, as commits name it."""
 
     name: str
     version: int
