@@ -171,18 +171,13 @@ def _start_anew(history: OrderHistory, cancellations: list[int]) -> bool:
         history.started, history.repeated, changed = repeated, None, True
     started_at = history.started.at
     older = [at for at in cancellations if at < started_at]
-    if older:
-        history.cancelled_at = max(history.cancelled_at, *older)
+    if older and max(older) > history.cancelled_at:
+        history.cancelled_at, changed = max(older), True
     if history.cancelled_at < 0:
         return False
     newer = [one for one in history.corrections if one.at >= started_at]
     changed = changed or len(newer) < len(history.corrections)
     history.corrections = newer
-    for key, lent in list((history.borrowed or {}).items()):
-        assert history.borrowed is not None
-        newer = [one for one in lent if one.at >= started_at or one.kind == FULFILMENT]
-        changed = changed or len(newer) < len(lent)
-        history.borrowed[key] = newer
     return changed
 
 
@@ -190,7 +185,10 @@ def _valid(order: Order, history: OrderHistory) -> list[Correction]:
     """Return the corrections that have the order's currency."""
     corrections = history.corrections
     if history.borrowed:
-        corrections = [*corrections, *[one for lent in history.borrowed.values() for one in lent]]
+        # Those older than a new start are not the order's any more, but may be of the order that they named.
+        since = history.started.at if history.cancelled_at >= 0 else -1
+        lent = [one for borrowed in history.borrowed.values() for one in borrowed]
+        corrections = [*corrections, *[one for one in lent if one.at >= since or one.kind == FULFILMENT]]
     currency = order.currency
     return [one for one in corrections if one.currency == "" or one.currency == currency]
 
